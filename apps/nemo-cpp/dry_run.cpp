@@ -1,0 +1,94 @@
+#include "apps/nemo-cpp/dry_run.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <vector>
+
+#include "lib/mesh/grid.h"
+#include "lib/model/param_count.h"
+#include "lib/model/state_memory.h"
+#include "lib/recipe/print.h"
+#include "lib/recipe/runnable.h"
+
+namespace nemo {
+namespace {
+
+constexpr int64_t kMostRanksListed = 64;
+
+std::string print_mesh(const Sizes& s) {
+  return fmt::format(
+      "mesh: {{tp: {}, cp: {}, dp: {}, pp: {}, vpp: {}, ep: {}, etp: {}, edp: {}, dp_replicate: "
+      "{}, dp_shard: {}}}\n",
+      s.tp, s.cp, s.dp, s.pp, s.vpp, s.ep, s.etp, s.edp, s.dp_replicate, s.dp_shard);
+}
+
+std::string print_group(std::vector<int64_t> ranks) {
+  constexpr size_t kMostListed = 16;
+  if (ranks.size() <= kMostListed) return fmt::format("[{}]", fmt::join(ranks, ", "));
+  const int64_t last = ranks.back();
+  ranks.resize(kMostListed - 1);
+  return fmt::format("[{}, \"...\", {}]", fmt::join(ranks, ", "), last);
+}
+
+std::string print_groups(const Sizes& s) {
+  const Grid grid({s.tp, s.cp, s.dp, s.pp, s.etp, s.ep, s.edp, s.dp_replicate});
+  const std::vector<std::pair<std::string_view, std::vector<Axis>>> kinds = {
+      {"tp", {Axis::kTp}},           {"cp", {Axis::kCp}},
+      {"dp", {Axis::kDp}},           {"dp_cp", {Axis::kDp, Axis::kCp}},
+      {"pp", {Axis::kPp}},           {"tp_pp", {Axis::kTp, Axis::kPp}},
+      {"ep", {Axis::kEp}},           {"etp", {Axis::kEtp}},
+      {"edp", {Axis::kEdp}},         {"dp_replicate", {Axis::kDpReplicate}},
+      {"dp_shard", {Axis::kDpShard}}};
+  std::string out = "groups:\n";
+  for (const auto& [name, axes] : kinds) {
+    std::vector<std::string> groups;
+    if (grid.world() <= kMostRanksListed) {
+      for (auto& group : grid.groups(axes)) groups.push_back(print_group(std::move(group)));
+    } else {
+      std::vector<int64_t> first = grid.group_of(axes, 0);
+      const bool whole = static_cast<int64_t>(first.size()) == grid.world();
+      groups.push_back(print_group(std::move(first)));
+      if (!whole) groups.push_back("\"...\"");
+    }
+    out += fmt::format("  {}: [{}]\n", name, fmt::join(groups, ", "));
+  }
+  return out;
+}
+
+std::string print_memory(const ResolvedRecipe& resolved) {
+  std::string out =
+      "memory_bytes:  # of one rank of each pipeline stage, activations not included\n";
+  int64_t stage = 0;
+  for (const StateMemory& memory : state_memory(resolved))
+    out +=
+        fmt::format("  - {{stage: {}, parameters: {}, gradients: {}, optimizer: {}, total: {}}}\n",
+                    stage++, memory.parameters, memory.gradients, memory.optimizer, memory.total());
+  return out;
+}
+
+std::string print_refusals(const ResolvedRecipe& resolved) {
+  const std::vector<std::string> lines = not_runnable(resolved);
+  if (lines.empty()) return "not_runnable: []\n";
+  std::string out = "not_runnable:\n";
+  for (const std::string& line : lines) out += fmt::format("  - {}\n", quote_yaml(line));
+  return out;
+}
+
+}  // namespace
+
+std::string dry_run_document(const ResolvedRecipe& resolved) {
+  const Sizes& sizes = resolved.sizes;
+  std::string out = "recipe:\n" + print_recipe(resolved.recipe, 2);
+  out += fmt::format("world: {}\n", sizes.world);
+  out += print_mesh(sizes);
+  out += print_groups(sizes);
+  out += fmt::format("num_parameters: {}\n", num_parameters(resolved.recipe.model));
+  out += fmt::format("num_active_parameters: {}\n", num_active_parameters(resolved.recipe.model));
+  out += fmt::format("num_microbatches: {}\n", sizes.num_microbatches);
+  out += print_memory(resolved);
+  out += print_refusals(resolved);
+  return out;
+}
+
+}  // namespace nemo

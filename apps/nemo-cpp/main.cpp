@@ -1,0 +1,127 @@
+// The command line, the environment and the exit code: read and written here and nowhere else.
+#include <execinfo.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include "apps/nemo-cpp/commands.h"
+#include "lib/core/error.h"
+#include "lib/device/device.h"
+#include "lib/recipe/nearest.h"
+
+namespace nemo {
+namespace {
+
+// Where a standard stream is closed, a file of the run would take its place and receive what is
+// printed.
+void open_standard_streams() {
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd)
+    if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_RDWR);
+}
+
+Environment read_environment() {
+  Environment environment;
+  std::error_code error;
+  environment.current_folder = std::filesystem::current_path(error).string();
+  if (error)
+    throw_usage("the current folder cannot be used: {}; change to one that exists",
+                error.message());
+  if (const char* folders = std::getenv("NEMO_CPP_RECIPES")) environment.recipe_folders = folders;
+  environment.num_cores = num_available_cores();
+  return environment;
+}
+
+// Each line of a message is a mistake of its own.
+void print_errors(const std::string& message) {
+  std::istringstream lines(message);
+  for (std::string line; std::getline(lines, line);) fmt::print(stderr, "error: {}\n", line);
+}
+
+// Prints the exception being handled; its exit code.
+ExitCode report_error() {
+  try {
+    throw;
+  } catch (const UserError& e) {
+    print_errors(e.what());
+    return e.code();
+  } catch (const InvariantError& e) {
+    print_errors(fmt::format("broken invariant, please report it: {}", e.what()));
+  } catch (const std::exception& e) {
+    print_errors(fmt::format("unexpected, please report it: {}", e.what()));
+  }
+  return ExitCode::kInvariant;
+}
+
+// With --debug nothing is caught, so the stack is still that of the throw.
+[[noreturn]] void report_with_stack() {
+  const ExitCode code = report_error();
+  std::array<void*, 64> frames;
+  backtrace_symbols_fd(frames.data(), backtrace(frames.data(), frames.size()), STDERR_FILENO);
+  _exit(static_cast<int>(code));
+}
+
+// What CLI11 says of a command line, or that its first word is no command.
+std::string explain(const CLI::App& app, const CLI::Error& error, int argc, char** argv) {
+  std::vector<std::string> commands;
+  for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+  const std::vector<std::string_view> names(commands.begin(), commands.end());
+  if (argc > 1 && argv[1][0] != '-' && std::ranges::find(names, argv[1]) == names.end())
+    return fmt::format("{}: no such command; did you mean {}?", argv[1],
+                       nearest_word(argv[1], names));
+  const std::string message = error.what();
+  return message.substr(0, message.find('\n')) + " (--help shows what there is)";
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Pretrains decoder transformers from one YAML recipe.", "nemo-cpp");
+  app.set_version_flag("--version", "nemo-cpp " NEMO_VERSION);
+  app.require_subcommand(1);
+  bool debug = false;
+  app.add_flag("--debug", debug, "Show a stack trace with an error");
+  app.fallthrough();  // --debug may stand anywhere
+  Environment environment;
+  try {
+    environment = read_environment();
+  } catch (const UserError&) {
+    return static_cast<int>(report_error());
+  }
+  Command chosen;
+  add_pretrain(app, environment, chosen);
+  add_recipes(app, environment, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);  // --help, --version
+  } catch (const CLI::Error& e) {
+    print_errors(explain(app, e, argc, argv));
+    return static_cast<int>(ExitCode::kUsage);
+  }
+  if (debug) {
+    std::set_terminate(report_with_stack);
+    return chosen();
+  }
+  try {
+    return chosen();
+  } catch (...) {
+    return static_cast<int>(report_error());
+  }
+}
+
+}  // namespace
+}  // namespace nemo
+
+int main(int argc, char** argv) {
+  nemo::open_standard_streams();
+  return nemo::run(argc, argv);
+}

@@ -1,0 +1,83 @@
+// nemo-cpp recipes: the shipped recipes, and one of them resolved with the source of each value.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "apps/nemo-cpp/commands.h"
+#include "lib/model/param_count.h"
+#include "lib/recipe/print.h"
+#include "lib/recipe/shipped.h"
+
+namespace nemo {
+namespace {
+
+// "8.0 B", "804 k"
+std::string short_count(int64_t count) {
+  const double n = static_cast<double>(count);
+  if (n >= 1e9) return fmt::format("{:.1f} B", n / 1e9);
+  if (n >= 1e6) return fmt::format("{:.1f} M", n / 1e6);
+  return fmt::format("{:.0f} k", n / 1e3);
+}
+
+std::string layout_of(const Sizes& s) {
+  std::string layout;
+  const auto add = [&layout](std::string_view axis, int64_t size) {
+    if (size > 1) layout += fmt::format("{}{}{}", layout.empty() ? "" : " ", axis, size);
+  };
+  add("tp", s.tp);
+  add("cp", s.cp);
+  add("pp", s.pp);
+  add("vpp", s.vpp);
+  add("ep", s.ep);
+  add("dp", s.dp);
+  return layout.empty() ? "one rank" : layout;
+}
+
+int list_recipes(const Environment& environment) {
+  std::string table = fmt::format("{:<24} {:>10} {:>10} {:>7} {:>6}  {}\n", "recipe", "parameters",
+                                  "active", "context", "ranks", "layout");
+  for (const ShippedRecipe& recipe : shipped_recipes()) {
+    const ResolvedRecipe r = resolve(find_shipped(recipe.name), {}, surroundings_of(environment));
+    const ModelConfig& model = r.recipe.model;
+    table +=
+        fmt::format("{:<24} {:>10} {:>10} {:>7} {:>6}  {}\n", recipe.name,
+                    short_count(num_parameters(model)), short_count(num_active_parameters(model)),
+                    r.recipe.data.seq_length, r.sizes.world, layout_of(r.sizes));
+  }
+  print_document(table);
+  return 0;
+}
+
+struct ShowOptions {
+  std::string name;
+  std::vector<std::string> overrides;
+};
+
+int show_recipe(const ShowOptions& options, const Environment& environment) {
+  const RecipeText text =
+      find_recipe(options.name, environment.current_folder, environment.recipe_folders);
+  const ResolvedRecipe resolved = resolve(text, options.overrides, surroundings_of(environment));
+  print_document(fmt::format("# {}, resolved: value, where it came from, what it is [unit]\n{}",
+                             text.file, print_with_sources(resolved)));
+  return 0;
+}
+
+}  // namespace
+
+void add_recipes(CLI::App& app, const Environment& environment, Command& chosen) {
+  CLI::App* recipes = app.add_subcommand("recipes", "The shipped recipes");
+  recipes->require_subcommand(0, 1);
+  recipes->add_subcommand("list", "Size and layout of each (the default)");
+  CLI::App* show =
+      recipes->add_subcommand("show", "One, resolved, with where each value came from");
+  const auto options = std::make_shared<ShowOptions>();
+  show->add_option("name", options->name, "A recipe's path or name")->required()->type_name("NAME");
+  add_overrides(*show, options->overrides);
+  recipes->callback([=, &environment, &chosen] {
+    chosen = [=, &environment] {
+      return show->parsed() ? show_recipe(*options, environment) : list_recipes(environment);
+    };
+  });
+}
+
+}  // namespace nemo

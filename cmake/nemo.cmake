@@ -1,0 +1,48 @@
+# Compile settings and the two functions every folder uses: nemo_room and nemo_test.
+
+add_library(nemo_options INTERFACE)
+target_include_directories(nemo_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(nemo_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+                                              -Werror)
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
+# Unoptimised: compiling with sanitizers costs more than running with them.
+set(CMAKE_CXX_FLAGS_SANITIZE "-O0 -g1 -fno-omit-frame-pointer")
+if(NEMO_SANITIZE)
+  add_compile_options(-fsanitize=${NEMO_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${NEMO_SANITIZE})
+  add_compile_definitions(NEMO_SANITIZED=1)
+endif()
+
+set(NEMO_TEST_ENVIRONMENT TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp)
+
+# nemo_room(<name> [USES target...]): the static library nemo_<name> of the current folder's *.cpp,
+# subfolders included.
+function(nemo_room name)
+  cmake_parse_arguments(ROOM "" "" "USES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  if(sources)
+    add_library(nemo_${name} STATIC ${sources})
+    target_link_libraries(nemo_${name} PUBLIC nemo_options ${ROOM_USES})
+  else()
+    add_library(nemo_${name} INTERFACE)
+    target_link_libraries(nemo_${name} INTERFACE nemo_options ${ROOM_USES})
+  endif()
+endfunction()
+
+# nemo_test(<name> <folder> [USES target...] [LABELS label...]): one doctest program of the folder's
+# *_test.cpp. Label `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
+function(nemo_test name folder)
+  cmake_parse_arguments(TEST "" "TIMEOUT" "USES;LABELS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  if(NOT TEST_TIMEOUT)
+    set(TEST_TIMEOUT 300)
+  endif()
+  add_executable(test_${name} ${sources})
+  target_link_libraries(test_${name} PRIVATE nemo_test_main ${TEST_USES})
+  add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT}
+                       ENVIRONMENT "${NEMO_TEST_ENVIRONMENT}")
+endfunction()

@@ -1,0 +1,32 @@
+// The checks that op contracts are made of. Each throws InvariantError naming op and tensor.
+#pragma once
+
+#include "lib/core/error.h"
+#include "lib/device/tensor.h"
+
+namespace nemo::kernels {
+
+inline void expect_shape(const char* op, const char* name, const Tensor& tensor,
+                         const Shape& shape) {
+  NEMO_CHECK(tensor && tensor.shape() == shape, "[{}] {} is {}, expected {}", op, name,
+             tensor.shape().to_string(), shape.to_string());
+}
+
+inline void expect_contiguous(const char* op, const char* name, const Tensor& tensor) {
+  NEMO_CHECK(tensor.is_contiguous(), "[{}] {} is not contiguous", op, name);
+}
+
+inline void expect_dtype(const char* op, const char* name, const Tensor& tensor, DType dtype) {
+  NEMO_CHECK(tensor.dtype() == dtype, "[{}] {} is {}, expected {}", op, name,
+             to_string(tensor.dtype()), to_string(dtype));
+}
+
+// Contiguous, of this dtype and shape: what most arguments are.
+inline void expect(const char* op, const char* name, const Tensor& tensor, DType dtype,
+                   const Shape& shape) {
+  expect_shape(op, name, tensor, shape);
+  expect_dtype(op, name, tensor, dtype);
+  expect_contiguous(op, name, tensor);
+}
+
+}  // namespace nemo::kernels

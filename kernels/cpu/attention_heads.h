@@ -1,0 +1,43 @@
+// How both directions of attention see their tensors and share the work among threads.
+#pragma once
+
+#include "kernels/cpu/attention_tile.h"
+#include "lib/device/stream.h"
+
+namespace nemo::kernels::NEMO_CPU_ISA {
+
+inline constexpr float kLog2E = 0x1.715476p0f;
+
+// A [B, S, H, D] view.
+struct Heads {
+  float* data;
+  int64_t batch, row, head;  // strides
+
+  NEMO_INLINE explicit Heads(const Tensor& x)
+      : data(static_cast<float*>(x.raw())),
+        batch(x.stride(0)),
+        row(x.stride(1)),
+        head(x.stride(2)) {}
+  NEMO_INLINE float* at(int64_t b, int64_t s, int64_t h) const {
+    return data + b * batch + s * row + h * head;
+  }
+};
+
+NEMO_INLINE int64_t min_of(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+NEMO_INLINE int64_t max_of(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+NEMO_INLINE int64_t num_parts(int64_t count, int64_t part) {
+  return (count + part - 1) / part;
+}
+
+// The threads that this many multiply-adds are worth: a team is woken only for work that takes
+// longer than waking it.
+NEMO_INLINE int attention_team(const Stream& stream, int64_t multiply_adds) {
+  constexpr int64_t kMinPerThread = 1 << 19;
+  return static_cast<int>(max_of(1, min_of(stream.num_threads(), multiply_adds / kMinPerThread)));
+}
+
+}  // namespace nemo::kernels::NEMO_CPU_ISA

@@ -1,0 +1,143 @@
+// What attention computes with: a register-tiled matrix product, and the packing of blocks of rows
+// for it. All operands are fp32 in scratch that stays in the first two caches.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/functors/inline.h"
+
+namespace nemo::kernels::NEMO_CPU_ISA {
+
+#ifdef __AVX512F__
+inline constexpr int kLanes = 16;
+inline constexpr int kTileRows = 12;
+#else
+inline constexpr int kLanes = 8;
+inline constexpr int kTileRows = 6;
+#endif
+// kTileRows x kTile sums leave just the registers that the operands need.
+inline constexpr int kTile = 2 * kLanes;
+
+using Vector [[gnu::vector_size(4 * kLanes)]] = float;
+using VectorInMemory [[gnu::vector_size(4 * kLanes), gnu::aligned(4), gnu::may_alias]] = float;
+
+NEMO_INLINE Vector load_vector(const float* p) {
+  return *reinterpret_cast<const VectorInMemory*>(p);
+}
+NEMO_INLINE void store_vector(Vector x, float* p) {
+  *reinterpret_cast<VectorInMemory*>(p) = x;
+}
+
+// Element (i, k) of a left operand is data[i * row + k * col].
+struct LeftOperand {
+  const float* data;
+  int64_t row, col;
+};
+
+// Row k of a right operand, kTile wide, starts at data[k * row].
+struct RightOperand {
+  const float* data;
+  int64_t row;
+};
+
+// c[kRows, kTile] (+)= a[kRows, depth] b[depth, kTile].
+template <int kRows, bool kAccumulate>
+void multiply_tile(LeftOperand a, RightOperand b, int64_t depth, float* c, int64_t c_row) {
+  Vector sum[kRows][2];
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+    sum[i][0] = kAccumulate ? load_vector(c + i * c_row) : Vector{};
+    sum[i][1] = kAccumulate ? load_vector(c + i * c_row + kLanes) : Vector{};
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    const Vector b0 = load_vector(b.data), b1 = load_vector(b.data + kLanes);
+#pragma GCC unroll 12
+    for (int i = 0; i < kRows; ++i) {
+      const float factor = a.data[i * a.row];
+      sum[i][0] += factor * b0;
+      sum[i][1] += factor * b1;
+    }
+    a.data += a.col;
+    b.data += b.row;
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < kRows; ++i) {
+    store_vector(sum[i][0], c + i * c_row);
+    store_vector(sum[i][1], c + i * c_row + kLanes);
+  }
+}
+
+// The same for rows <= kRows.
+template <bool kAccumulate, int kRows = kTileRows>
+void multiply_last_tile(int64_t rows, LeftOperand a, RightOperand b, int64_t depth, float* c,
+                        int64_t c_row) {
+  if (rows == kRows)
+    multiply_tile<kRows, kAccumulate>(a, b, depth, c, c_row);
+  else if constexpr (kRows > 1)
+    multiply_last_tile<kAccumulate, kRows - 1>(rows, a, b, depth, c, c_row);
+}
+
+// c[rows, kTile] (+)= a[rows, depth] b[depth, kTile].
+template <bool kAccumulate>
+void multiply(int64_t rows, LeftOperand a, RightOperand b, int64_t depth, float* c, int64_t c_row) {
+  int64_t i = 0;
+  for (; i + kTileRows <= rows; i += kTileRows, a.data += kTileRows * a.row)
+    multiply_tile<kTileRows, kAccumulate>(a, b, depth, c + i * c_row, c_row);
+  if (i < rows) multiply_last_tile<kAccumulate>(rows - i, a, b, depth, c + i * c_row, c_row);
+}
+
+// to[rows, cols] = factor * from, zeros up to the end of a row of `to`.
+inline void copy_rows(const float* from, int64_t from_row, int64_t rows, int64_t cols, float factor,
+                      float* to, int64_t to_row) {
+  // Rows may be pages apart, where no hardware sees the next one coming.
+  constexpr int64_t kAhead = 4, kLine = 16;
+  for (int64_t i = 0; i < rows; ++i, from += from_row, to += to_row) {
+    for (int64_t j = 0; j < cols; j += kLine) __builtin_prefetch(from + kAhead * from_row + j);
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) to[j] = factor * from[j];
+    for (int64_t j = cols; j < to_row; ++j) to[j] = 0;
+  }
+}
+
+// One round of transposing kLanes vectors: swaps blocks of kDistance across each pair of vectors.
+template <int kDistance, int... kLane>
+NEMO_INLINE void exchange(Vector& a, Vector& b, std::integer_sequence<int, kLane...>) {
+  const Vector low =
+      __builtin_shufflevector(a, b, (kLane & kDistance ? kLanes + kLane - kDistance : kLane)...);
+  b = __builtin_shufflevector(a, b, (kLane & kDistance ? kLanes + kLane : kLane + kDistance)...);
+  a = low;
+}
+
+template <int kDistance = kLanes / 2>
+NEMO_INLINE void transpose_vectors(Vector (&x)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (!(i & kDistance))
+      exchange<kDistance>(x[i], x[i + kDistance], std::make_integer_sequence<int, kLanes>());
+  if constexpr (kDistance > 1) transpose_vectors<kDistance / 2>(x);
+}
+
+// to[j, i] = factor * from[i, j] for i < rows, j < cols.
+inline void copy_transposed(const float* from, int64_t from_row, int64_t rows, int64_t cols,
+                            float factor, float* to, int64_t to_row) {
+  for (int64_t i = 0; i < rows; i += kLanes)
+    for (int64_t j = 0; j < cols; j += kLanes) {
+      const float* block = from + i * from_row + j;
+      float* transposed = to + j * to_row + i;
+      if (i + kLanes <= rows && j + kLanes <= cols) {
+        Vector x[kLanes];
+#pragma GCC unroll 16
+        for (int l = 0; l < kLanes; ++l) x[l] = factor * load_vector(block + l * from_row);
+        transpose_vectors(x);
+#pragma GCC unroll 16
+        for (int l = 0; l < kLanes; ++l) store_vector(x[l], transposed + l * to_row);
+      } else {
+        for (int64_t r = 0; r < kLanes && i + r < rows; ++r)
+          for (int64_t c = 0; c < kLanes && j + c < cols; ++c)
+            transposed[c * to_row + r] = factor * block[r * from_row + c];
+      }
+    }
+}
+
+}  // namespace nemo::kernels::NEMO_CPU_ISA

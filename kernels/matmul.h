@@ -1,0 +1,24 @@
+// The three matrix products of a linear layer y = x w^T + bias.
+// x: [M, K], w: [N, K], y: [M, N]; bias: [N]. Rows may be strided (a column range of a wider
+// matrix); the columns are dense.
+#pragma once
+
+#include "lib/device/stream.h"
+
+namespace nemo::kernels {
+
+// y = x w^T + bias; an empty bias means none.
+void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tensor& bias,
+                    const Tensor& y);
+
+// dx = dy w.
+void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, const Tensor& dx);
+
+// dw (+)= dy^T x, += when accumulate, = otherwise. dw is fp32.
+void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
+                            bool accumulate);
+
+// dbias[n] (+)= sum_m dy[m, n], += when accumulate, = otherwise. dbias is fp32; fixed order.
+void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool accumulate);
+
+}  // namespace nemo::kernels

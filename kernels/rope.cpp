@@ -1,0 +1,42 @@
+#include "kernels/rope.h"
+
+#include "kernels/contract.h"
+#include "kernels/dispatch.h"
+
+namespace nemo::kernels {
+
+NEMO_TWINS(rope_forward)
+NEMO_TWINS(rope_backward)
+
+namespace {
+
+void check(const char* op, const Tensor& x, const Tensor& positions, const Tensor& table) {
+  const Shape shape = {x.size(0), x.size(1), x.size(2), x.size(3)};
+  expect_shape(op, "x", x, shape);
+  expect_dtype(op, "x", x, DType::kF32);
+  NEMO_CHECK(x.stride(3) == 1 && shape[3] % 2 == 0,
+             "[{}] x has head size {} with stride {}, expected an even size and stride 1", op,
+             shape[3], x.stride(3));
+  expect(op, "positions", positions, DType::kI32, {shape[1]});
+  const int64_t num_positions = table.size(0);
+  expect(op, "table", table, DType::kF32, {num_positions, shape[3]});
+  const int32_t* position = positions.data<int32_t>();
+  for (int64_t s = 0; s < shape[1]; ++s)
+    NEMO_CHECK(position[s] >= 0 && position[s] < num_positions,
+               "[{}] positions[{}] is {}, the table has {} rows", op, s, position[s],
+               num_positions);
+}
+
+}  // namespace
+
+void rope_forward(Stream& stream, const Tensor& x, const Tensor& positions, const Tensor& table) {
+  check("rope_forward", x, positions, table);
+  NEMO_DISPATCH(stream, rope_forward, x, positions, table);
+}
+
+void rope_backward(Stream& stream, const Tensor& dx, const Tensor& positions, const Tensor& table) {
+  check("rope_backward", dx, positions, table);
+  NEMO_DISPATCH(stream, rope_backward, dx, positions, table);
+}
+
+}  // namespace nemo::kernels

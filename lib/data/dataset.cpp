@@ -1,0 +1,37 @@
+#include "lib/data/dataset.h"
+
+#include "lib/core/error.h"
+#include "lib/data/mock.h"
+#include "lib/data/text.h"
+
+namespace nemo {
+
+std::string_view to_string(Part part) {
+  switch (part) {
+    case Part::kTrain:
+      return "training";
+    case Part::kValidation:
+      return "validation";
+    case Part::kTest:
+      return "test";
+  }
+  return "";
+}
+
+std::unique_ptr<const Dataset> open_dataset(const DataConfig& config, int64_t vocab_size,
+                                            uint64_t seed, std::span<const Part> needed) {
+  switch (config.kind) {
+    case DataKind::kText:
+      return std::make_unique<TextDataset>(config, vocab_size, seed, needed);
+    case DataKind::kMock:
+      return std::make_unique<MockDataset>(config.seq_length, vocab_size, seed);
+    case DataKind::kMegatron:
+    case DataKind::kLlmc:
+    case DataKind::kJsonl:
+      break;
+  }
+  throw_usage("[data.kind] {} cannot be read by this version; text and mock can",
+              to_string(config.kind));
+}
+
+}  // namespace nemo

@@ -1,0 +1,98 @@
+// The memory of one rank: one reserved address range, handed out in named, counted buffers.
+//
+// Allocation is best fit over a sorted free list with coalescing, so the same sequence of requests
+// always lands at the same addresses, and a steady-state step takes nothing from the system. Freed
+// ranges are poisoned for AddressSanitizer. One thread only: the rank's own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lib/device/device.h"
+#include "lib/device/memory.h"
+
+namespace nemo {
+
+class Arena;
+
+// One allocation; lives in the arena's pool and is shared by the Buffers that name it.
+struct Allocation {
+  Arena* arena = nullptr;
+  std::byte* data = nullptr;
+  int64_t bytes = 0;
+  const char* name = "";
+  MemoryCategory category = MemoryCategory::kWorkspace;
+  int num_owners = 0;
+};
+
+// A counted reference to an allocation; the last one to go gives the memory back.
+// Copy it on the rank's own thread only (the count is not atomic).
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer& other) : allocation_(other.allocation_) { retain(); }
+  Buffer(Buffer&& other) noexcept : allocation_(other.allocation_) { other.allocation_ = nullptr; }
+  Buffer& operator=(Buffer other) noexcept {
+    std::swap(allocation_, other.allocation_);
+    return *this;
+  }
+  ~Buffer() { release(); }
+
+  explicit operator bool() const { return allocation_ != nullptr; }
+  std::byte* data() const { return allocation_->data; }
+  int64_t bytes() const { return allocation_->bytes; }
+  const char* name() const { return allocation_->name; }
+
+ private:
+  friend class Arena;
+  explicit Buffer(Allocation* allocation) : allocation_(allocation) { retain(); }
+  void retain() {
+    if (allocation_) ++allocation_->num_owners;
+  }
+  void release();
+
+  Allocation* allocation_ = nullptr;
+};
+
+class Arena {
+ public:
+  static constexpr int64_t kAlignment = 64;
+
+  // Reserves `capacity` bytes of address space; pages cost nothing until touched.
+  Arena(Device device, int64_t capacity);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  Device device() const { return device_; }
+
+  // Uninitialised memory, aligned to kAlignment. `name` must outlive the buffer (a literal).
+  // A usage error naming the largest category when the capacity is exceeded.
+  Buffer allocate(int64_t bytes, MemoryCategory category, const char* name);
+
+  const MemoryReport& report() const { return report_; }
+
+ private:
+  friend class Buffer;
+  struct Block {
+    int64_t offset;
+    int64_t bytes;
+  };
+
+  void free(Allocation* allocation);
+  int64_t take_block(int64_t bytes);
+  void give_block(Block block);
+  Allocation* new_allocation();
+
+  Device device_;
+  int64_t capacity_;
+  std::byte* base_;
+  std::vector<Block> free_blocks_;  // sorted by offset, never adjacent; the last one is open-ended
+  std::vector<std::unique_ptr<Allocation>> pool_;
+  std::vector<Allocation*> unused_;
+  MemoryReport report_;
+};
+
+}  // namespace nemo

@@ -1,0 +1,45 @@
+// One rank's view of the mesh: a communicator for every group that a parallel scheme talks in.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "lib/comm/communicator.h"
+#include "lib/mesh/grid.h"
+
+namespace nemo {
+
+class DeviceMesh {
+ public:
+  // Collective over the world, which must have the grid's size and outlive the mesh.
+  DeviceMesh(Communicator& world, const Grid& grid);
+
+  const Grid& grid() const { return grid_; }
+  int64_t coordinate(Axis axis) const { return grid_.coordinate(axis, world_.rank()); }
+
+  Communicator& world() const { return world_; }
+  // The ranks that differ from this one along the axis only, named as the axis, in order of their
+  // coordinates: the communicator's rank is coordinate(axis).
+  Communicator& operator[](Axis axis) const { return *groups_[static_cast<size_t>(axis)]; }
+  // The same along two axes, in order of world ranks.
+  Communicator& dp_cp() const { return *groups_[kDpCp]; }             // reduces dense gradients
+  Communicator& tp_pp() const { return *groups_[kTpPp]; }             // holds one whole model
+  Communicator& dp_shard_cp() const { return *groups_[kDpShardCp]; }  // shards dense weights
+
+  // A line for every group this rank is in, by world ranks: "dp: 1 of [0, 4]".
+  std::string to_string() const;
+
+ private:
+  static constexpr size_t kNumAxes = 9;
+  static constexpr size_t kDpCp = kNumAxes;
+  static constexpr size_t kTpPp = kNumAxes + 1;
+  static constexpr size_t kDpShardCp = kNumAxes + 2;
+
+  Communicator& world_;
+  Grid grid_;
+  std::array<std::unique_ptr<Communicator>, kNumAxes + 3> groups_;
+};
+
+}  // namespace nemo

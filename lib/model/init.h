@@ -1,0 +1,17 @@
+// Initial weights: a function of (seed, name, global element index), whatever slice a rank holds.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/device/stream.h"
+#include "lib/nn/param.h"
+
+namespace nemo {
+
+// The rows of a Param's tensor that hold one of its parts.
+Tensor part_of(const Tensor& param, const ParamPart& part);
+
+// Fills a parameter's fp32 values.
+void init_param(Stream& stream, const Param& param, uint64_t seed, const Tensor& values);
+
+}  // namespace nemo

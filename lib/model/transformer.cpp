@@ -1,0 +1,164 @@
+#include "lib/model/transformer.h"
+
+#include <cmath>
+#include <string>
+
+#include "lib/nn/block.h"
+#include "lib/nn/embedding.h"
+#include "lib/nn/head.h"
+#include "lib/nn/rope.h"
+
+namespace nemo {
+namespace {
+
+constexpr const char* kTokenTable = "embedding.weight";
+
+class Builder {
+ public:
+  Builder(const ModelConfig& config, int64_t seq_length, ParamSet& params, Arena& arena)
+      : config_(config), params_(params), gpt_(config.family == Family::kGpt) {
+    if (!gpt_)
+      rope_table_ = make_rope_table(arena, seq_length, config.head_dim, config.rotary_base,
+                                    config.rope_scaling);
+  }
+
+  std::unique_ptr<Layer> layer(int64_t index) {
+    if (index == 0) return embedding();
+    if (index == num_model_layers(config_) - 1) return head();
+    return block(index - 1);
+  }
+
+ private:
+  std::unique_ptr<Layer> embedding() {
+    const int unit = params_.begin_unit("embedding");
+    token_table_ = add_token_table(ParamRole::kTokenEmbedding, kTokenTable);
+    token_table_unit_ = unit;
+    const ParamId positions =
+        gpt_ ? params_.add("embedding.position.weight",
+                           {normal("embedding.position.weight", ParamRole::kPositionEmbedding,
+                                   {*config_.max_position_embeddings, config_.hidden_size})})
+             : kNoParam;
+    return layer_of("embedding", {unit}, Embedding(token_table_, positions));
+  }
+
+  std::unique_ptr<Layer> block(int64_t index) {
+    const std::string name = "layers." + std::to_string(index);
+    const int unit = params_.begin_unit(name);
+    const Norm attention_norm = norm(name + ".attention_norm");
+    Attention attention = this->attention(name + ".attention");
+    const Norm mlp_norm = norm(name + ".mlp_norm");
+    const Mlp mlp = this->mlp(name + ".mlp");
+    return layer_of(name, {unit}, Block(attention_norm, std::move(attention), mlp_norm, mlp));
+  }
+
+  // A tied head uses the embedding's table; a stage without the embedding holds a copy of it.
+  std::unique_ptr<Layer> head() {
+    const int unit = params_.begin_unit("head");
+    const Norm final_norm = norm("final_norm");
+    const bool shares = config_.tie_embeddings && token_table_ != kNoParam;
+    if (shares) return layer_of("head", {token_table_unit_, unit}, Head(final_norm, token_table_));
+    const ParamId weight = config_.tie_embeddings
+                               ? add_token_table(ParamRole::kTokenEmbedding, kTokenTable)
+                               : add_token_table(ParamRole::kHead, "head.weight");
+    return layer_of("head", {unit}, Head(final_norm, weight));
+  }
+
+  Norm norm(const std::string& name) {
+    const Shape shape = {config_.hidden_size};
+    const ParamId weight =
+        params_.add(name + ".weight", {{name + ".weight", ParamRole::kNorm, shape, Init::kOnes}});
+    const ParamId bias =
+        gpt_
+            ? params_.add(name + ".bias", {{name + ".bias", ParamRole::kNorm, shape, Init::kZeros}})
+            : kNoParam;
+    return Norm(gpt_ ? NormKind::kLayer : NormKind::kRms, weight, bias,
+                static_cast<float>(config_.norm_eps));
+  }
+
+  Attention attention(const std::string& name) {
+    const int64_t q_rows = config_.num_attention_heads * config_.head_dim;
+    const int64_t kv_rows = config_.num_query_groups * config_.head_dim;
+    const Linear qkv = linear(name + ".qkv", {{name + ".q", ParamRole::kQuery, q_rows},
+                                              {name + ".k", ParamRole::kKeyValue, kv_rows},
+                                              {name + ".v", ParamRole::kKeyValue, kv_rows}});
+    const Linear out = output_linear(name + ".out", ParamRole::kAttentionOut, q_rows);
+    // Sizes on this rank, read off what the partition left of the query and key rows.
+    const std::vector<ParamPart>& parts = params_[qkv.weight()].parts;
+    const int64_t heads = div_exact(parts[0].slice.rows.size(), config_.head_dim);
+    const int64_t groups = div_exact(parts[1].slice.rows.size(), config_.head_dim);
+    return Attention({heads, groups, config_.head_dim}, qkv, out, rope_table_);
+  }
+
+  Mlp mlp(const std::string& name) {
+    const int64_t rows = config_.ffn_hidden_size;
+    const Linear up = config_.activation == Activation::kSwiglu
+                          ? linear(name + ".gate_up", {{name + ".gate", ParamRole::kMlpUp, rows},
+                                                       {name + ".up", ParamRole::kMlpUp, rows}})
+                          : linear(name + ".up", {{name + ".up", ParamRole::kMlpUp, rows}});
+    return Mlp(config_.activation, up, output_linear(name + ".down", ParamRole::kMlpDown, rows));
+  }
+
+  struct Rows {
+    std::string name;
+    ParamRole role;
+    int64_t count;
+  };
+
+  // A product from the residual stream: several logical matrices [count, h] in one.
+  Linear linear(const std::string& name, const std::vector<Rows>& pieces) {
+    std::vector<LogicalTensor> weights, biases;
+    for (const Rows& piece : pieces) {
+      weights.push_back(
+          normal(piece.name + ".weight", piece.role, {piece.count, config_.hidden_size}));
+      biases.push_back({piece.name + ".bias", piece.role, {piece.count}, Init::kZeros});
+    }
+    const ParamId weight = params_.add(name + ".weight", weights);
+    return Linear(weight, gpt_ ? params_.add(name + ".bias", biases) : kNoParam);
+  }
+
+  // A product back into the residual stream, [h, in]. Its initial deviation is divided by
+  // sqrt(2 layers), so that the stream's variance does not grow with depth (GPT-2; Megatron-LM).
+  Linear output_linear(const std::string& name, ParamRole role, int64_t in) {
+    const double depth = 2 * static_cast<double>(config_.num_layers);
+    LogicalTensor weight = normal(name + ".weight", role, {config_.hidden_size, in});
+    weight.init_std = static_cast<float>(config_.init_std / std::sqrt(depth));
+    const ParamId id = params_.add(name + ".weight", {weight});
+    if (!gpt_) return Linear(id, kNoParam);
+    const LogicalTensor bias = {
+        name + ".bias", ParamRole::kOutputBias, {config_.hidden_size}, Init::kZeros};
+    return Linear(id, params_.add(name + ".bias", {bias}));
+  }
+
+  ParamId add_token_table(ParamRole role, const std::string& name) {
+    return params_.add(name, {normal(name, role, {config_.vocab_size, config_.hidden_size})});
+  }
+
+  LogicalTensor normal(const std::string& name, ParamRole role, const Shape& shape) const {
+    return {name, role, shape, Init::kNormal, static_cast<float>(config_.init_std)};
+  }
+
+  template <typename Module>
+  std::unique_ptr<Layer> layer_of(const std::string& name, std::vector<int> units, Module module) {
+    return std::make_unique<LayerOf<Module>>(name, std::move(units), std::move(module));
+  }
+
+  const ModelConfig& config_;
+  ParamSet& params_;
+  bool gpt_;
+  Tensor rope_table_;
+  ParamId token_table_ = kNoParam;
+  int token_table_unit_ = -1;
+};
+
+}  // namespace
+
+Model build_model(const ModelConfig& config, int64_t seq_length, Range layers,
+                  const Partition& partition, Arena& arena) {
+  Model model{ParamSet(partition), {}};
+  Builder builder(config, seq_length, model.params, arena);
+  for (int64_t index = layers.begin; index < layers.end; ++index)
+    model.layers.push_back(builder.layer(index));
+  return model;
+}
+
+}  // namespace nemo

@@ -1,0 +1,44 @@
+// One transformer block, pre-norm, closed: x in, x out.
+//   r = x + attention(norm(x))      y = r + mlp(norm(r))
+#pragma once
+
+#include "lib/nn/attention.h"
+#include "lib/nn/mlp.h"
+#include "lib/nn/norm.h"
+
+namespace nemo {
+
+class Block {
+ public:
+  struct Saved {
+    Norm::Saved attention_norm;
+    Attention::Saved attention;
+    Norm::Saved mlp_norm;
+    Mlp::Saved mlp;
+  };
+  struct Deferred {
+    Norm::Deferred attention_norm;
+    Attention::Deferred attention;
+    Norm::Deferred mlp_norm;
+    Mlp::Deferred mlp;
+  };
+
+  Block(Norm attention_norm, Attention attention, Norm mlp_norm, Mlp mlp)
+      : attention_norm_(attention_norm),
+        attention_(std::move(attention)),
+        mlp_norm_(mlp_norm),
+        mlp_(mlp) {}
+
+  Tensor forward(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const;
+  Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
+                        Deferred& deferred) const;
+  void backward_weight(Context& ctx, const MicroBatch& batch, Deferred deferred) const;
+
+ private:
+  Norm attention_norm_;
+  Attention attention_;
+  Norm mlp_norm_;
+  Mlp mlp_;
+};
+
+}  // namespace nemo

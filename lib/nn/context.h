@@ -1,0 +1,37 @@
+// What every module call needs beside its tensors.
+#pragma once
+
+#include "lib/device/stream.h"
+#include "lib/nn/weights.h"
+
+namespace nemo {
+
+// The tokens of one micro batch on this rank. Activations have T = batch * seq rows, batch-major.
+struct MicroBatch {
+  Tensor tokens;     // [batch, seq] int32
+  Tensor targets;    // [batch, seq] int32, negative = none
+  Tensor positions;  // [seq] int32, of each column in its sample
+
+  int64_t batch() const { return tokens.size(0); }
+  int64_t seq() const { return tokens.size(1); }
+  int64_t num_tokens() const { return tokens.numel(); }
+};
+
+struct Context {
+  Stream& stream;
+  WeightProvider& weights;
+  GradSink& grads;
+  // false: forward only, for evaluation; nothing asks for gradients.
+  bool training = true;
+  // What the sum of the tokens' losses is multiplied by to give what is differentiated:
+  // 1 / (target tokens of the global batch), times the loss scale.
+  float loss_weight = 1;
+  // [1] fp64; the head adds the sum of the tokens' losses.
+  Tensor loss_sum;
+
+  Tensor activation(const Shape& shape, const char* name, DType dtype = DType::kF32) {
+    return Tensor(stream.arena(), dtype, shape, MemoryCategory::kActivations, name);
+  }
+};
+
+}  // namespace nemo

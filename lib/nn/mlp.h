@@ -1,0 +1,38 @@
+// The feed-forward part: down(act(up(x))), with SwiGLU on a merged gate+up product, or GELU.
+// x, y: [T, h].
+#pragma once
+
+#include "lib/nn/linear.h"
+#include "lib/recipe/choice.h"
+
+namespace nemo {
+
+class Mlp {
+ public:
+  struct Saved {
+    Linear::Saved up;
+    Tensor up_out;       // [T, 2 ffn] for SwiGLU (gate, then up), else [T, ffn]
+    Linear::Saved down;  // its x is the activation [T, ffn]
+  };
+  struct Deferred {
+    Linear::Deferred up;
+    Linear::Deferred down;
+  };
+
+  Mlp(Activation activation, Linear up, Linear down)
+      : activation_(activation), up_(up), down_(down) {}
+
+  Tensor forward(Context& ctx, const Tensor& x, Saved& saved) const;
+  Tensor backward_input(Context& ctx, const Tensor& dy, Saved saved, Deferred& deferred) const;
+  void backward_weight(Context& ctx, Deferred deferred) const;
+
+ private:
+  Tensor activate(Context& ctx, const Tensor& up_out) const;
+  Tensor activate_backward(Context& ctx, const Tensor& dact, const Tensor& up_out) const;
+
+  Activation activation_;
+  Linear up_;
+  Linear down_;
+};
+
+}  // namespace nemo

@@ -1,0 +1,30 @@
+// The only place that composes schemes: from a recipe and a mesh to one rank's share of training.
+#pragma once
+
+#include <memory>
+
+#include "lib/mesh/device_mesh.h"
+#include "lib/model/transformer.h"
+#include "lib/optim/adamw.h"
+#include "lib/parallel/parameter_state.h"
+#include "lib/parallel/stage.h"
+#include "lib/recipe/sizes.h"
+
+namespace nemo {
+
+// The two grids of a resolved recipe.
+Grid grid_of(const Sizes& sizes);
+
+// What one rank trains: its layers, their weights and gradients, its optimizer state.
+struct ParallelModel {
+  std::unique_ptr<Partition> partition;
+  std::unique_ptr<ParamSet> params;
+  std::unique_ptr<ParameterState> state;
+  std::unique_ptr<Stage> stage;
+  std::unique_ptr<AdamW> optimizer;
+};
+
+// Weights are uninitialised. The mesh must outlive the result.
+ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& stream);
+
+}  // namespace nemo

@@ -1,0 +1,31 @@
+// "Did you mean …": the nearest word, and the nearest number that would do.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace nemo {
+
+// Whatever the locale.
+constexpr char ascii_lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
+
+// Typing mistakes that turn a into b: insert, delete, replace or swap neighbours; case counts half.
+// Gives up with limit + 1 once it is more than limit (in half mistakes).
+int typing_distance(std::string_view a, std::string_view b, int limit);
+
+// The candidate with the smallest distance, the first of equals; "" of none.
+std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates);
+
+// The same for dotted keys, where a right last word under a wrong section counts as near.
+std::string_view nearest_key(std::string_view key, std::span<const std::string_view> candidates);
+
+// The divisors of `number` next below and above `around`: "2 or 4"; only one where there is one.
+std::string nearest_divisors(int64_t number, int64_t around);
+// The positive multiples of `step` next below and above `around`.
+std::string nearest_multiples(int64_t step, int64_t around);
+
+}  // namespace nemo

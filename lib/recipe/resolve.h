@@ -1,0 +1,48 @@
+// A recipe's text and its overrides to the resolved, validated recipe.
+//
+// Order: read both into entries; spellings become canonical keys; an override beats the recipe,
+// the last override wins; values get types and ranges; absent values are filled in; then every rule
+// over several keys is checked. All mistakes are reported together: a UserError (exit 2) whose
+// message holds one `<key>: <what>, <values>; <what would do> (<where>)` line each.
+// Nothing here reads the environment or looks at devices: the caller says what surrounds the run.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/recipe/schema.h"
+#include "lib/recipe/sizes.h"
+#include "lib/recipe/source.h"
+
+namespace nemo {
+
+struct RecipeText {
+  std::string name;    // "llama_tiny": names the run's folder
+  std::string file;    // how messages name it
+  std::string folder;  // relative paths in the recipe start here; "" = the current folder
+  std::string text;
+};
+
+struct Surroundings {
+  std::string current_folder = "/";  // absolute
+  int64_t num_gpus = 0;              // visible on this node
+  int64_t num_cores = 1;             // usable by this node's ranks
+  std::optional<int64_t> launcher_world = {};
+  std::optional<int64_t> dry_run_world = {};  // stands in for devices * num_nodes
+};
+
+struct ResolvedRecipe {
+  Recipe recipe;  // every value filled in
+  Sizes sizes;
+  std::string name;
+  std::map<std::string, Source, std::less<>> sources;  // of every canonical key
+};
+
+ResolvedRecipe resolve(const RecipeText& text, std::span<const std::string> overrides,
+                       const Surroundings& surroundings);
+
+}  // namespace nemo

@@ -1,0 +1,106 @@
+// All rules in the order they are reported, and those over data and training.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/recipe/rules.h"
+
+namespace nemo {
+namespace {
+
+// Derived numbers have the ranges of given ones.
+struct DerivedRanges {
+  Draft& draft;
+  std::string prefix = {};
+
+  void enter(std::string_view section) { prefix += std::string(section) + "."; }
+  void leave() {
+    prefix.pop_back();
+    const size_t dot = prefix.rfind('.');
+    prefix.resize(dot == std::string::npos ? 0 : dot + 1);
+  }
+  template <typename T>
+  void operator()(const Key& key, const T& member) {
+    if constexpr (std::same_as<T, int64_t> || std::same_as<T, double>) {
+      const std::string name = prefix + std::string(key.name);
+      const double value = static_cast<double>(member);
+      if (key.absent != Absent::kDerived || draft.given(name) ||
+          (value >= key.min && value <= key.max))
+        return;
+      draft.check({name}, [&]() -> Problem {
+        return fmt::format("{} (from {}) is out of range; {} to {} would do", format_number(value),
+                           key.derived_from, format_number(key.min), format_number(key.max));
+      });
+      draft.mark_unsound(name);
+    }
+  }
+};
+
+void check_data(Draft& d) {
+  const Recipe& r = d.recipe();
+  d.check({"data.paths", "data.kind"}, [&]() -> Problem {
+    if (r.data.kind == DataKind::kMock || !r.data.paths.empty()) return {};
+    return fmt::format("missing, and data.kind {} reads files; a list of them would do, or mock",
+                       to_string(r.data.kind));
+  });
+  d.check({"model.vocab_size", "data.kind", "data.tokenizer"}, [&]() -> Problem {
+    constexpr int64_t kBytes = 256;
+    if (r.data.kind != DataKind::kText || r.data.tokenizer != "bytes" ||
+        r.model.vocab_size >= kBytes)
+      return {};
+    return fmt::format(
+        "{} is fewer than the {} bytes of data.kind text; {} would do, or 257 with an "
+        "end of text",
+        r.model.vocab_size, kBytes, kBytes);
+  });
+  d.check({"data.tokenizer"}, [&]() -> Problem {
+    if (!r.data.tokenizer.empty()) return {};
+    return "null is not a tokenizer; bytes, or a file would do";
+  });
+  d.check({"data.split"}, [&]() -> Problem {
+    if (r.data.split[0] > 0) return {};
+    return "leaves nothing to train on; a first share above 0 would do";
+  });
+  d.check({"trainer.val_check_interval", "data.split"}, [&]() -> Problem {
+    if (r.trainer.val_check_interval == 0 || r.data.split[1] > 0) return {};
+    return fmt::format("{}, but data.split leaves nothing to validate on; 0 would do",
+                       r.trainer.val_check_interval);
+  });
+}
+
+void check_training(Draft& d) {
+  const Recipe& r = d.recipe();
+  d.check({"optim.min_lr", "optim.lr"}, [&]() -> Problem {
+    if (r.optim.min_lr <= r.optim.lr) return {};
+    return fmt::format("{} is more than optim.lr {}; 0 to {} would do",
+                       format_number(r.optim.min_lr), format_number(r.optim.lr),
+                       format_number(r.optim.lr));
+  });
+  d.check({"optim.warmup_steps", "optim.constant_steps", "optim.schedule_steps"}, [&]() -> Problem {
+    const OptimConfig& o = r.optim;
+    if (o.warmup_steps + o.constant_steps <= o.schedule_steps) return {};
+    return fmt::format(
+        "{} + optim.constant_steps {} = {} is more than optim.schedule_steps {}; {} would "
+        "do, or a longer schedule",
+        o.warmup_steps, o.constant_steps, o.warmup_steps + o.constant_steps, o.schedule_steps,
+        std::max<int64_t>(0, o.schedule_steps - o.constant_steps));
+  });
+  d.check({"checkpoint.resume"}, [&]() -> Problem {
+    if (!r.checkpoint.resume.empty()) return {};
+    return "null is not a choice; never, auto, or a checkpoint would do";
+  });
+}
+
+}  // namespace
+
+void check_rules(Draft& draft) {
+  DerivedRanges ranges{draft};
+  visit(ranges, std::as_const(draft).recipe());
+  check_model_rules(draft);
+  check_parallel_rules(draft);
+  check_data(draft);
+  check_training(draft);
+}
+
+}  // namespace nemo

@@ -1,0 +1,16 @@
+// What a legal recipe asks for that this version cannot run yet.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/recipe/resolve.h"
+
+namespace nemo {
+
+// One line for each, "<key>: <value> cannot run yet; <what runs> would do"; empty means it runs.
+// A key that no code reads yet is here, unless the sizes leave it nothing to do (pp_schedule with
+// one pipeline stage, cp_comm_type with one context rank, checkpoint.keep where none is saved).
+std::vector<std::string> not_runnable(const ResolvedRecipe& resolved);
+
+}  // namespace nemo

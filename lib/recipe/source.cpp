@@ -1,0 +1,50 @@
+#include "lib/recipe/source.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "lib/core/error.h"
+
+namespace nemo {
+
+std::string shorten(std::string_view text) {
+  constexpr size_t kLongest = 60;
+  std::string shown(text.substr(0, kLongest));
+  if (text.size() > kLongest) shown += "...";
+  return shown;
+}
+
+std::string Source::describe(std::string_view canonical) const {
+  switch (origin) {
+    case Origin::kDefault:
+      return "default";
+    case Origin::kDerived:
+      return "from " + text;
+    case Origin::kOverride:
+      return "override " + shorten(text);
+    case Origin::kRecipe:
+      break;
+  }
+  if (spelling == canonical) return fmt::format("{}:{}", file, line);
+  return fmt::format("{} at {}:{}", shorten(spelling), file, line);
+}
+
+void Problems::add(const std::string& line) {
+  std::string printable = line;
+  for (char& c : printable)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  if (std::ranges::find(lines_, printable) == lines_.end()) lines_.push_back(printable);
+}
+
+void Problems::add(const Problems& others) {
+  for (const std::string& line : others.lines_) add(line);
+}
+
+void Problems::raise() const {
+  if (!lines_.empty())
+    throw UserError(ExitCode::kUsage, fmt::format("{}", fmt::join(lines_, "\n")));
+}
+
+}  // namespace nemo

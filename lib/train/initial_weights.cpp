@@ -1,0 +1,41 @@
+#include "lib/train/initial_weights.h"
+
+#include <optional>
+
+#include "lib/checkpoint/hf_config.h"
+#include "lib/checkpoint/huggingface.h"
+#include "lib/model/init.h"
+
+namespace nemo {
+namespace {
+
+void read_param(const HfCheckpoint& checkpoint, Family family, const Param& param,
+                const Tensor& values) {
+  for (const ParamPart& part : param.parts)
+    read_logical(checkpoint, family, part.tensor, part.slice, part_of(values, part).data<float>());
+}
+
+}  // namespace
+
+void load_initial_weights(Stream& stream, const Recipe& recipe, const ParamSet& params,
+                          WeightProvider& weights) {
+  const std::string& folder = recipe.checkpoint.init_from;
+  std::optional<HfCheckpoint> checkpoint;
+  if (!folder.empty()) {
+    check_hf_config(folder, recipe.model);
+    checkpoint.emplace(folder);
+  }
+  for (int unit = 0; unit < params.num_units(); ++unit) {
+    weights.acquire(unit);
+    for (ParamId id = 0; id < params.num_params(); ++id) {
+      if (params[id].unit != unit) continue;
+      if (checkpoint)
+        read_param(*checkpoint, recipe.model.family, params[id], weights.get(id));
+      else
+        init_param(stream, params[id], static_cast<uint64_t>(recipe.trainer.seed), weights.get(id));
+    }
+    weights.release(unit);
+  }
+}
+
+}  // namespace nemo

@@ -1,0 +1,82 @@
+// metrics.jsonl: what a run says of itself, one JSON object a line, each line flushed.
+// Numbers round-trip; a number that is not finite, or not known, is null.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nemo {
+
+struct StartRecord {
+  std::string time;  // ISO 8601, UTC
+  std::string version;
+  int world;
+  std::vector<std::pair<std::string, int64_t>> mesh;
+  int64_t num_parameters;
+  int64_t num_active_parameters;
+  int64_t predicted_peak_memory_bytes;
+  int64_t first_step;
+  std::string host;
+  int64_t pid;
+};
+
+struct StepRecord {
+  int64_t step;  // from 1
+  double loss;
+  double grad_norm;  // before clipping
+  double lr;
+  int64_t consumed_samples;  // after the step
+  int64_t consumed_tokens;
+  double step_time_s;
+  double tokens_per_s;  // over all ranks
+  std::optional<double> mfu_causal;
+  std::optional<double> mfu_full;
+  int64_t peak_memory_bytes;  // the largest rank's so far
+  double loss_scale;
+  bool skipped;
+  double since_start_s;  // since the process began
+};
+
+struct EvalRecord {
+  int64_t step;
+  double loss;
+  int64_t num_tokens;
+};
+
+struct EndRecord {
+  int64_t step;
+  std::string reason;  // max_steps, signal, diverged, error
+  int exit_code;
+  double wall_time_s;
+};
+
+class MetricsWriter {
+ public:
+  // Appends to the file. A usage error where it cannot be written.
+  explicit MetricsWriter(const std::filesystem::path& path);
+
+  void write(const StartRecord& record);
+  void write(const StepRecord& record);
+  void write(const EvalRecord& record);
+  void write(const EndRecord& record);
+
+  // Of the last StepRecord written, 0 before the first.
+  int64_t last_step() const { return last_step_; }
+
+ private:
+  void write_line(const std::string& line);
+
+  std::filesystem::path path_;
+  std::ofstream file_;
+  int64_t last_step_ = 0;
+};
+
+// "2026-01-31T12:00:00Z"
+std::string utc_now();
+
+}  // namespace nemo

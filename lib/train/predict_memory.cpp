@@ -1,0 +1,31 @@
+#include "lib/train/predict_memory.h"
+
+#include <chrono>
+
+#include "lib/comm/local/local_world.h"
+#include "lib/parallel/parallelize.h"
+#include "lib/train/batch_buffers.h"
+
+namespace nemo {
+
+MemoryReport predict_memory(const Recipe& recipe) {
+  constexpr int64_t kPlenty = int64_t{1} << 44;
+  Arena arena(Device{DeviceKind::kRecord}, kPlenty);
+  Stream stream(arena, 1, detect_cpu_isa());
+  // Every rank of a replicated layout holds what a rank alone holds.
+  LocalWorld world(1, std::chrono::seconds(1));
+  const std::unique_ptr<Communicator> alone = world.communicator(0);
+  const DeviceMesh mesh(*alone, Grid(Grid::Sizes{}));
+  ParallelModel model = parallelize(recipe, mesh, stream);
+  const BatchBuffers buffers(arena, recipe.data.micro_batch_size, recipe.data.seq_length);
+  const MicroBatch& batch = buffers.batch();
+  Context ctx = {.stream = stream,
+                 .weights = *model.state,
+                 .grads = *model.state,
+                 .loss_sum = Tensor(arena, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss")};
+  model.stage->forward(ctx, batch, {}, 0);
+  model.stage->backward(ctx, batch, {}, 0, true);
+  return arena.report();
+}
+
+}  // namespace nemo

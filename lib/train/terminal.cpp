@@ -1,0 +1,43 @@
+#include "lib/train/terminal.h"
+
+#include <fmt/core.h>
+
+#include <cstdio>
+
+namespace nemo {
+namespace {
+
+std::string short_number(double value) {
+  if (value >= 1e6) return fmt::format("{:.2f}M", value / 1e6);
+  if (value >= 1e3) return fmt::format("{:.1f}k", value / 1e3);
+  return fmt::format("{:.0f}", value);
+}
+
+std::string clock(double seconds) {
+  const int64_t s = static_cast<int64_t>(seconds + 0.5);
+  return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+}
+
+}  // namespace
+
+void print_step(const StepRecord& r, int64_t max_steps) {
+  std::string line =
+      fmt::format("step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step,
+                  max_steps, r.loss, r.grad_norm, r.lr, short_number(r.tokens_per_s));
+  if (r.mfu_causal) line += fmt::format("  mfu {:.1f}%", 100 * *r.mfu_causal);
+  if (r.skipped) line += "  skipped: not finite";
+  // The mean of the whole run smooths over slow and fast steps, and includes evaluation.
+  const double left =
+      r.since_start_s / static_cast<double>(r.step) * static_cast<double>(max_steps - r.step);
+  line += fmt::format("  {} left", clock(left));
+  std::puts(line.c_str());
+  std::fflush(stdout);
+}
+
+void print_eval(const EvalRecord& r) {
+  std::puts(
+      fmt::format("eval {}  loss {:.4f} over {} tokens", r.step, r.loss, r.num_tokens).c_str());
+  std::fflush(stdout);
+}
+
+}  // namespace nemo

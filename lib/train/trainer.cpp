@@ -1,0 +1,148 @@
+#include "lib/train/trainer.h"
+
+#include <cmath>
+
+#include "lib/model/flops.h"
+#include "lib/optim/clip.h"
+#include "lib/optim/schedule.h"
+#include "lib/train/initial_weights.h"
+#include "lib/train/terminal.h"
+
+namespace nemo {
+namespace {
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
+    : inputs_(inputs),
+      recipe_(inputs.run.recipe),
+      world_(world),
+      arena_(Device{}, host_memory_bytes()),
+      stream_(arena_, narrow<int>(recipe_.trainer.threads_per_rank), detect_cpu_isa()),
+      mesh_(world, grid_of(inputs.run.sizes)),
+      model_(parallelize(recipe_, mesh_, stream_)),
+      sampler_(inputs.dataset, recipe_.data, mesh_[Axis::kDp].size(), mesh_[Axis::kDp].rank()),
+      buffers_(arena_, recipe_.data.micro_batch_size, recipe_.data.seq_length),
+      loss_sum_(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss_sum"),
+      tokens_per_step_(recipe_.data.global_batch_size * recipe_.data.seq_length) {
+  load_initial_weights(stream_, recipe_, *model_.params, *model_.state);
+}
+
+Context Trainer::context(bool training) {
+  return {.stream = stream_,
+          .weights = *model_.state,
+          .grads = *model_.state,
+          .training = training,
+          .loss_weight = static_cast<float>(1.0 / static_cast<double>(tokens_per_step_)),
+          .loss_sum = loss_sum_};
+}
+
+TrainResult Trainer::run() {
+  for (int64_t number = 1; number <= recipe_.trainer.max_steps; ++number) {
+    const Clock::time_point start = Clock::now();
+    const Step step = train_step();
+    const bool last = number == recipe_.trainer.max_steps || step.stop;
+    if (last || step.skipped || number == 1 || number % recipe_.log.every == 0)
+      log(number, step, seconds_since(start));
+    if (step.skipped && recipe_.trainer.non_finite == NonFinite::kStop)
+      return {number, EndReason::kDiverged};
+    const int64_t interval = recipe_.trainer.val_check_interval;
+    if (interval > 0 && (number % interval == 0 || last)) evaluate(number);
+    if (step.stop) return {number, EndReason::kSignal};
+  }
+  return {recipe_.trainer.max_steps, EndReason::kMaxSteps};
+}
+
+Trainer::Step Trainer::train_step() {
+  Step step{};
+  run_microbatches();
+  model_.state->finish_grads();
+  share(step);
+  step.grad_norm = std::sqrt(sum_squares_of_grads(stream_, model_.state->ranges()));
+  step.lr = learning_rate(recipe_.optim, num_updates_);
+  step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
+  if (!step.skipped) {
+    model_.optimizer->step(stream_, step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
+    ++num_updates_;
+  }
+  consumed_samples_ += recipe_.data.global_batch_size;
+  return step;
+}
+
+void Trainer::run_microbatches() {
+  Context ctx = context(/*training=*/true);
+  loss_sum_.data<double>()[0] = 0;
+  const int64_t num_microbatches = sampler_.num_microbatches();
+  for (int64_t m = 0; m < num_microbatches; ++m) {
+    sampler_.train(consumed_samples_, m, buffers_.tokens(), buffers_.targets());
+    model_.stage->forward(ctx, buffers_.batch(), {}, 0);
+    model_.stage->backward(ctx, buffers_.batch(), {}, 0, m == num_microbatches - 1);
+  }
+}
+
+// Sums the loss over the ranks that saw other tokens, and learns whether any rank is to stop.
+void Trainer::share(Step& step) {
+  int32_t stop = inputs_.stop_signal.load() != 0;
+  Work loss = mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "loss");
+  Work wish = world_.all_reduce(Tensor(&stop, DType::kI32, {1}), ReduceOp::kMax, "stop");
+  loss.wait(stream_);
+  wish.wait(stream_);
+  step.loss = item<double>(loss_sum_) / static_cast<double>(tokens_per_step_);
+  step.stop = stop != 0;
+}
+
+void Trainer::evaluate(int64_t step_number) {
+  Context ctx = context(/*training=*/false);
+  const int64_t num_samples = sampler_.num_validation_samples(recipe_.trainer.limit_val_batches);
+  const int64_t rows = recipe_.data.micro_batch_size * mesh_[Axis::kDp].size();
+  loss_sum_.data<double>()[0] = 0;
+  for (int64_t m = 0; m < ceil_div(num_samples, rows); ++m) {
+    sampler_.validation(num_samples, m, buffers_.tokens(), buffers_.targets());
+    model_.stage->evaluate(ctx, buffers_.batch(), {});
+  }
+  mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "evaluation").wait(stream_);
+  if (world_.rank() != 0) return;
+  const int64_t num_tokens = num_samples * recipe_.data.seq_length;
+  const EvalRecord record = {step_number, item<double>(loss_sum_) / static_cast<double>(num_tokens),
+                             num_tokens};
+  inputs_.metrics.write(record);
+  print_eval(record);
+}
+
+void Trainer::log(int64_t step_number, const Step& step, double step_time_s) {
+  const int64_t peak = peak_memory();
+  if (world_.rank() != 0) return;
+  StepRecord record{};
+  record.step = step_number;
+  record.loss = step.loss;
+  record.grad_norm = step.grad_norm;
+  record.lr = step.lr;
+  record.consumed_samples = consumed_samples_;
+  record.consumed_tokens = consumed_samples_ * recipe_.data.seq_length;
+  record.step_time_s = step_time_s;
+  record.tokens_per_s = static_cast<double>(tokens_per_step_) / step_time_s;
+  if (recipe_.log.peak_tflops) {
+    const double peak_flops = *recipe_.log.peak_tflops * 1e12 * world_.size();
+    const FlopsPerToken flops = flops_per_token(recipe_.model, recipe_.data.seq_length);
+    record.mfu_causal = flops.causal * record.tokens_per_s / peak_flops;
+    record.mfu_full = flops.full * record.tokens_per_s / peak_flops;
+  }
+  record.peak_memory_bytes = peak;
+  record.loss_scale = 1;
+  record.skipped = step.skipped;
+  record.since_start_s = seconds_since(inputs_.process_start);
+  inputs_.metrics.write(record);
+  print_step(record, recipe_.trainer.max_steps);
+}
+
+int64_t Trainer::peak_memory() {
+  int64_t peak = arena_.report().peak_total;
+  world_.all_reduce(Tensor(&peak, DType::kI64, {1}), ReduceOp::kMax, "peak_memory").wait(stream_);
+  return peak;
+}
+
+}  // namespace nemo

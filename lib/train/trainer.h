@@ -1,0 +1,85 @@
+// The step loop of one rank.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "lib/comm/communicator.h"
+#include "lib/data/batch.h"
+#include "lib/parallel/parallelize.h"
+#include "lib/recipe/resolve.h"
+#include "lib/train/batch_buffers.h"
+#include "lib/train/metrics.h"
+
+namespace nemo {
+
+using Clock = std::chrono::steady_clock;
+
+// What all ranks of a process share.
+struct TrainInputs {
+  const ResolvedRecipe& run;
+  const Dataset& dataset;
+  // Used by rank 0 alone.
+  MetricsWriter& metrics;
+  // The signal that asked for a stop, 0 = none; set from a signal handler.
+  const std::atomic<int>& stop_signal;
+  Clock::time_point process_start;
+};
+
+enum class EndReason { kMaxSteps, kSignal, kDiverged };
+
+struct TrainResult {
+  int64_t last_step;
+  EndReason reason;
+};
+
+// One rank's training run.
+class Trainer {
+ public:
+  // What one step came to, the same on every rank.
+  struct Step {
+    double loss;
+    double grad_norm;  // before clipping
+    double lr;
+    bool stop;     // some rank was asked to
+    bool skipped;  // not finite: nothing was updated
+  };
+
+  // Builds this rank's share of the model and fills its weights. Belongs to the calling thread;
+  // inputs and world must outlive it.
+  Trainer(const TrainInputs& inputs, Communicator& world);
+
+  // Trains until max_steps, a stop or divergence; the same result on every rank.
+  TrainResult run();
+
+  // One optimizer step on the next samples. Its gradients stay readable until the next one.
+  Step train_step();
+
+  const ParallelModel& model() const { return model_; }
+  const MemoryReport& memory() const { return arena_.report(); }
+
+ private:
+  void run_microbatches();
+  void share(Step& step);
+  void log(int64_t step_number, const Step& step, double step_time_s);
+  void evaluate(int64_t step_number);
+  int64_t peak_memory();
+  Context context(bool training);
+
+  const TrainInputs& inputs_;
+  const Recipe& recipe_;
+  Communicator& world_;
+  Arena arena_;
+  Stream stream_;
+  DeviceMesh mesh_;
+  ParallelModel model_;
+  BatchSampler sampler_;
+  BatchBuffers buffers_;
+  Tensor loss_sum_;  // [1] fp64
+  int64_t tokens_per_step_;
+  int64_t num_updates_ = 0;
+  int64_t consumed_samples_ = 0;
+};
+
+}  // namespace nemo

@@ -1,0 +1,73 @@
+// Time of a blocking fp32 all_reduce between rank threads: the median of batches, as rank 0 sees
+// it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "tests/support/run_ranks.h"
+
+using namespace nemo;
+using Clock = std::chrono::steady_clock;
+
+namespace {
+
+constexpr int kNumBatches = 21;
+
+// Seconds of one call.
+struct Timing {
+  double median = 0;
+  double best = 0;
+};
+
+template <typename Call>
+Timing time_calls(Communicator& world, int calls_per_batch, Call&& call) {
+  std::vector<double> seconds;
+  for (int batch = 0; batch < kNumBatches; ++batch) {
+    world.barrier("batch");
+    const auto start = Clock::now();
+    for (int i = 0; i < calls_per_batch; ++i) call();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count() /
+                      calls_per_batch);
+  }
+  std::ranges::sort(seconds);
+  return {seconds[kNumBatches / 2], seconds[0]};
+}
+
+void bench_all_reduce(int num_ranks, int64_t bytes) {
+  Timing timing;
+  test::run_ranks(num_ranks, [&](test::TestRank& rank) {
+    Tensor x(rank.arena, DType::kF32, {bytes / 4}, MemoryCategory::kCommunication, "x");
+    std::fill_n(x.data<float>(), x.numel(), 0.0f);
+    const int calls = static_cast<int>(std::clamp<int64_t>((8 << 20) / bytes, 2, 200));
+    const Timing mine = time_calls(rank.world, calls, [&] {
+      rank.world.all_reduce(x, ReduceOp::kSum, "x").wait(rank.stream);
+    });
+    if (rank.rank == 0) timing = mine;
+  });
+  fmt::print("all_reduce fp32  {} ranks  {:>6} KB  {:>8.1f} us  {:>8.1f} us  {:>7.2f} GB/s\n",
+             num_ranks, bytes >> 10, timing.median * 1e6, timing.best * 1e6,
+             static_cast<double>(bytes) / timing.best * 1e-9);
+}
+
+void bench_barrier(int num_ranks) {
+  Timing timing;
+  test::run_ranks(num_ranks, [&](test::TestRank& rank) {
+    const Timing mine = time_calls(rank.world, 1000, [&] { rank.world.barrier("b"); });
+    if (rank.rank == 0) timing = mine;
+  });
+  fmt::print("barrier          {} ranks             {:>8.1f} us  {:>8.1f} us\n", num_ranks,
+             timing.median * 1e6, timing.best * 1e6);
+}
+
+}  // namespace
+
+int main() {
+  fmt::print("{} cores\n", num_available_cores());
+  for (int num_ranks : {1, 2, 4}) {
+    bench_barrier(num_ranks);
+    for (int64_t bytes : {4ll << 10, 64ll << 10, 1ll << 20, 16ll << 20})
+      bench_all_reduce(num_ranks, bytes);
+  }
+}

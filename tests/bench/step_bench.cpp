@@ -1,0 +1,126 @@
+// Whole training steps against what this machine can do. One rank on all cores:
+//   share = (6 N + 12 L s h) * tokens / step time / best rate among the model's own products
+// and two floors no step can beat: its FLOPs at that rate, and its bytes at the memory's bandwidth.
+// Usage: bench_step [RECIPE.yaml [key=value…]], by default tests/bench/yardstick.yaml.
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "kernels/matmul.h"
+#include "lib/data/dataset.h"
+#include "lib/model/flops.h"
+#include "lib/model/param_count.h"
+#include "tests/bench/ceilings.h"
+#include "tests/bench/table.h"
+#include "tests/support/tensors.h"
+#include "tests/support/training.h"
+
+using namespace nemo;
+using namespace nemo::bench;
+using namespace nemo::test;
+
+namespace {
+
+constexpr int kSteps = 7;
+
+double rate_of(double operations, const auto& call) {
+  return operations / time_calls(call).best;
+}
+
+// FLOP/s of the best of the three products of each of the model's linear layers.
+double best_product_rate(const Recipe& recipe) {
+  Arena arena(Device{}, int64_t{1} << 33);
+  Stream stream(arena, static_cast<int>(recipe.trainer.threads_per_rank), detect_cpu_isa());
+  const ModelConfig& model = recipe.model;
+  const int64_t m = recipe.data.micro_batch_size * recipe.data.seq_length;
+  const int64_t heads = model.num_attention_heads * model.head_dim;
+  const int64_t qkv = heads + 2 * model.num_query_groups * model.head_dim;
+  const int64_t up = model.ffn_hidden_size * (model.activation == Activation::kSwiglu ? 2 : 1);
+  const int64_t shapes[][2] = {{qkv, model.hidden_size},
+                               {model.hidden_size, heads},
+                               {up, model.hidden_size},
+                               {model.hidden_size, model.ffn_hidden_size},
+                               {model.vocab_size, model.hidden_size}};
+  double best = 0;
+  for (const auto& [n, k] : shapes) {
+    const Tensor x = random_tensor(stream, {m, k}, 1), w = random_tensor(stream, {n, k}, 2);
+    const Tensor y = random_tensor(stream, {m, n}, 3), dw = random_tensor(stream, {n, k}, 4);
+    const double operations = 2.0 * static_cast<double>(m * n * k);
+    best = std::max(
+        {best, rate_of(operations, [&] { kernels::matmul_forward(stream, x, w, {}, y); }),
+         rate_of(operations, [&] { kernels::matmul_backward_input(stream, y, w, x); }),
+         rate_of(operations, [&] { kernels::matmul_backward_weight(stream, y, x, dw, true); })});
+  }
+  return best;
+}
+
+double bandwidth(int num_threads) {
+  std::vector<float> a(1 << 24), b(a.size(), 1), c(a.size(), 2);
+  return rate_of(12.0 * static_cast<double>(a.size()), [&] { triad(num_threads, a, b, c); });
+}
+
+// Bytes a step must move at least: AdamW reads and writes weights and moments and reads gradients,
+// every micro batch reads the weights twice and writes the gradients once, and what forward keeps
+// is written once and read once.
+double least_bytes(const Recipe& recipe, int64_t activations) {
+  const double weights = 4.0 * static_cast<double>(num_parameters(recipe.model));
+  const double microbatches = static_cast<double>(recipe.data.global_batch_size) /
+                              static_cast<double>(recipe.data.micro_batch_size);
+  return 7 * weights + microbatches * (3 * weights + 2 * static_cast<double>(activations));
+}
+
+void bench_step(const ResolvedRecipe& run) {
+  const Recipe& recipe = run.recipe;
+  const auto dataset =
+      open_dataset(recipe.data, recipe.model.vocab_size, 1, std::vector{Part::kTrain});
+  const int num_threads = static_cast<int>(recipe.trainer.threads_per_rank);
+  const double rate = best_product_rate(recipe);
+  const double bytes_per_s = bandwidth(num_threads);
+  std::vector<double> seconds;
+  MemoryReport memory;
+  on_trainers(run, *dataset, [&](Trainer& trainer, int) {
+    trainer.train_step();
+    for (int i = 0; i < kSteps; ++i) {
+      const Clock::time_point start = Clock::now();
+      trainer.train_step();
+      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    }
+    memory = trainer.memory();
+  });
+  std::sort(seconds.begin(), seconds.end());
+  const double median = seconds[kSteps / 2];
+  const double tokens = static_cast<double>(recipe.data.global_batch_size * recipe.data.seq_length);
+  const double flops = flops_per_token(recipe.model, recipe.data.seq_length).full * tokens;
+  const int64_t activations = memory.peak[static_cast<size_t>(MemoryCategory::kActivations)];
+  fmt::print("{}: {} parameters, {} tokens a step, {} threads, {}\n", run.name,
+             num_parameters(recipe.model), tokens, num_threads, to_string(detect_cpu_isa()));
+  fmt::print("best product      {:8.1f} GFLOP/s\n", rate * 1e-9);
+  fmt::print("memory            {:8.1f} GB/s\n", bytes_per_s * 1e-9);
+  fmt::print("step              {:8.1f} ms median ({:.1f} … {:.1f})  {:.0f} tokens/s\n",
+             median * 1e3, seconds.front() * 1e3, seconds.back() * 1e3, tokens / median);
+  fmt::print("share of product  {:8.1f} %\n", 100 * flops / median / rate);
+  fmt::print("floor, FLOPs      {:8.1f} ms ({:.1f} GFLOP)\n", flops / rate * 1e3, flops * 1e-9);
+  fmt::print("floor, bytes      {:8.1f} ms\n",
+             least_bytes(recipe, activations) / bytes_per_s * 1e3);
+  fmt::print("arena peak        {:8.1f} MB (activations {:.1f} MB)\n",
+             static_cast<double>(memory.peak_total) * 1e-6,
+             static_cast<double>(activations) * 1e-6);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string path = argc > 1 ? argv[1] : "tests/bench/yardstick.yaml";
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::vector<std::string> overrides(argv + std::min(argc, 2), argv + argc);
+  try {
+    bench_step(resolve({path, path, "", text.str()}, overrides,
+                       {.current_folder = std::filesystem::current_path().string(),
+                        .num_cores = num_available_cores()}));
+  } catch (const UserError& e) {
+    fmt::print(stderr, "error: {}\n", e.what());
+    return static_cast<int>(e.code());
+  }
+}

@@ -1,0 +1,165 @@
+// pretrain --dry-run and recipes, as a user runs them.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/cli/run_program.h"
+
+using namespace nemo;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("the dry run of the contract") {
+  const ProgramResult r =
+      run_program("pretrain --recipe llama_8b.yaml --dry-run --world 8 trainer.tp=2 trainer.cp=1");
+  CHECK(r.exit_code == 0);
+  CHECK(r.err == "");
+  CHECK(has(r.out, "    tp_size: 2\n"));
+  CHECK(has(r.out, "\nworld: 8\n"));
+  CHECK(has(r.out,
+            "\nmesh: {tp: 2, cp: 1, dp: 4, pp: 1, vpp: 1, ep: 1, etp: 2, edp: 4, dp_replicate: 1, "
+            "dp_shard: 4}\n"));
+  CHECK(has(r.out, "\n  tp: [[0, 1], [2, 3], [4, 5], [6, 7]]\n"));
+  CHECK(has(r.out, "\n  dp: [[0, 2, 4, 6], [1, 3, 5, 7]]\n"));
+  CHECK(has(r.out, "\nnum_parameters: 8030261248\n"));
+  CHECK(has(r.out, "\nnum_active_parameters: 8030261248\n"));
+  CHECK(has(r.out, "\nnum_microbatches: 128\n"));
+  // Half of the matrices and all norms, in bf16; the optimizer's 12 bytes over four ranks.
+  CHECK(has(r.out,
+            "\n  - {stage: 0, parameters: 8030527488, gradients: 16061054976, optimizer: "
+            "12045791232, total: 36137373696}\n"));
+  CHECK(has(r.out, "\n  - \"parallel.tp_size: 2 cannot run yet; 1 would do\"\n"));
+}
+
+TEST_CASE("groups are listed up to 64 ranks and elided beyond") {
+  const ProgramResult all = run_program("pretrain --recipe llama_175b_8k_64gpus --dry-run");
+  CHECK(has(all.out, "[60, 61, 62, 63]"));
+  const ProgramResult some = run_program("pretrain --recipe llama3_8b --dry-run --world 128");
+  CHECK(has(some.out, "\n  cp: [[0, 1], \"...\"]\n"));
+  CHECK(has(some.out, "28, \"...\", 126], \"...\"]\n"));
+}
+
+TEST_CASE("options and overrides mix in any order, and --factory is --recipe") {
+  const std::string expected =
+      run_program("pretrain --recipe llama_tiny --dry-run --world 4 tp_size=2 optim.lr=1e-3").out;
+  CHECK(has(expected, "lr: 0.001\n"));
+  for (const char* words :
+       {"pretrain tp_size=2 --dry-run optim.lr=1e-3 --recipe llama_tiny --world 4",
+        "pretrain --dry-run --factory llama_tiny tp_size=2 --world=4 optim.lr=1e-3",
+        "--debug pretrain tp_size=4 tp_size=2 --world 4 --dry-run --recipe "
+        "llama_tiny.yaml optim.lr=1e-3"})
+    CHECK(run_program(words).out == expected);
+}
+
+TEST_CASE("wrong usage ends with 2 and a line for each mistake") {
+  struct Case {
+    const char* arguments;
+    const char* err;
+  };
+  const Case cases[] = {
+      {"", "error: A subcommand is required (--help shows what there is)\n"},
+      {"pretran", "error: pretran: no such command; did you mean pretrain?\n"},
+      {"pretrain --dry-run", "error: --recipe is required (--help shows what there is)\n"},
+      {"pretrain --recipe llama_tiny --dry-run --tp 2",
+       "error: The following argument was not expected: --tp (--help shows what there is)\n"},
+      {"pretrain --recipe llama_tiny --world 2",
+       "error: --world: 2 stands in for the machine, so it needs --dry-run; in a run "
+       "trainer.devices and trainer.num_nodes give the world size\n"},
+      {"pretrain --recipe lama_tiny",
+       "error: --recipe: no 'lama_tiny' in the current folder, in NEMO_CPP_RECIPES (not set) or "
+       "among the shipped recipes; did you mean llama_tiny?\n"},
+      {"pretrain --recipe llama_tiny --dry-run optim.lr=abc tpp=2 pp_size=3 word",
+       "error: tpp: unknown key; did you mean trainer.tp (parallel.tp_size)? (override tpp=2)\n"},
+      {"pretrain --recipe llama3_8b parallel.cp_size=1 distributed.strategy=ddp "
+       "optim.use_distributed_optimizer=false",
+       "error: trainer.accelerator: cuda cannot run yet; cpu would do\n"},
+      {"recipes show llama_tiny trainer.tp=x",
+       "error: parallel.tp_size: 'x' is not an integer; 1 to 65536 ranks would do (override "
+       "trainer.tp=x)\n"},
+      {"recipes sho llama_tiny",
+       "error: The following arguments were not expected: llama_tiny sho (--help shows what there "
+       "is)\n"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.arguments);
+    const ProgramResult r = run_program(c.arguments);
+    CHECK(r.exit_code == 2);
+    CHECK(r.out == "");
+    CHECK(r.err.substr(0, std::string(c.err).size()) == c.err);
+  }
+  const std::string err =
+      run_program("pretrain --recipe llama_tiny --dry-run optim.lr=abc tpp=2 pp_size=3 word").err;
+  CHECK(std::count(err.begin(), err.end(), '\n') == 4);
+  size_t starts = 0;
+  for (size_t at = 0; at < err.size(); at = err.find('\n', at) + 1)
+    starts += err.substr(at, 7) == "error: ";
+  CHECK(starts == 4);
+}
+
+TEST_CASE("a recipe of one's own: found here and on the search path, with places in messages") {
+  namespace fs = std::filesystem;
+  const fs::path folder =
+      fs::temp_directory_path() / ("nemo_cli_recipe_test_" + std::to_string(getpid()));
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  std::ofstream(folder / "mine.yaml") << "model:\n  familly: llama\n";
+  CHECK(has(run_program("pretrain --recipe mine --dry-run", folder).err,
+            "error: model.familly: unknown key; did you mean model.family? (mine.yaml:2)\n"));
+  setenv("NEMO_CPP_RECIPES", folder.c_str(), 1);
+  CHECK(has(run_program("pretrain --recipe mine --dry-run").err, "/mine.yaml:2)\n"));
+  unsetenv("NEMO_CPP_RECIPES");
+  fs::remove_all(folder);
+}
+
+TEST_CASE("recipes: listed, and shown with sources") {
+  const ProgramResult list = run_program("recipes");
+  CHECK(list.exit_code == 0);
+  CHECK(list.out == run_program("recipes list").out);
+  CHECK(has(list.out,
+            "\nmixtral_8x7b                 46.7 B     12.9 B    4096     64  pp4 vpp8 "
+            "ep8 dp16\n"));
+  const ProgramResult show = run_program("recipes show llama3_8b trainer.tp=2 optim.lr=1e-5");
+  CHECK(show.exit_code == 0);
+  CHECK(has(show.out, "# override trainer.tp=2 | tensor parallel [ranks]\n"));
+  CHECK(has(show.out, "# default | of weights and data order\n"));
+}
+
+TEST_CASE("every shipped recipe dry-runs") {
+  const std::string list = run_program("recipes").out;
+  size_t num_recipes = 0;
+  for (size_t line = list.find('\n') + 1; line < list.size(); line = list.find('\n', line) + 1) {
+    const std::string name = list.substr(line, list.find(' ', line) - line);
+    CAPTURE(name);
+    CHECK(run_program("pretrain --recipe " + name + " --dry-run").exit_code == 0);
+    ++num_recipes;
+  }
+  CHECK(num_recipes == 16);
+}
+
+TEST_CASE("help and version") {
+  CHECK(run_program("--version").out.starts_with("nemo-cpp "));
+  for (const char* words : {"--help", "pretrain --help", "recipes --help", "recipes show --help"}) {
+    const ProgramResult r = run_program(words);
+    CHECK(r.exit_code == 0);
+    CHECK(has(r.out, "Usage: nemo-cpp"));
+    CHECK(r.err == "");
+  }
+}
+
+TEST_CASE("--debug adds a stack trace and keeps the exit code") {
+  const ProgramResult r = run_program("pretrain --debug --recipe nowhere --dry-run");
+  CHECK(r.exit_code == 2);
+  CHECK(has(r.err, "error: --recipe: no 'nowhere'"));
+  CHECK(has(r.err, "nemo-cpp("));
+  CHECK_FALSE(has(run_program("pretrain --recipe nowhere --dry-run").err, "nemo-cpp("));
+}

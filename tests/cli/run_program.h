@@ -1,0 +1,96 @@
+// Runs the built program and keeps what it prints.
+#pragma once
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+
+namespace nemo {
+
+inline std::string read_text(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+inline int exit_code_of(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+struct ProgramResult {
+  int exit_code = 0;  // 128 + signal where one ended it
+  std::string out;
+  std::string err;
+};
+
+// `arguments` is shell text, redirections included; the program runs in `folder`.
+inline ProgramResult run_program(const std::string& arguments, const std::string& folder = "/") {
+  namespace fs = std::filesystem;
+  const fs::path base = fs::temp_directory_path() / ("nemo_cli_test_" + std::to_string(getpid()));
+  const std::string out = base.string() + ".out";
+  const std::string err = base.string() + ".err";
+  const std::string line = "cd '" + folder + "' && " + NEMO_CPP_BINARY + " >" + out + " 2>" + err +
+                           " </dev/null " + arguments;
+  const int status = std::system(line.c_str());
+  const auto take = [](const std::string& path) {
+    const std::string text = read_text(path);
+    fs::remove(path);
+    return text;
+  };
+  return {exit_code_of(status), take(out), take(err)};
+}
+
+// A program that runs while the test goes on; killed where the test leaves it.
+class RunningProgram {
+ public:
+  explicit RunningProgram(const std::string& arguments) {
+    const std::string line =
+        std::string("exec ") + NEMO_CPP_BINARY + " " + arguments + " >/dev/null 2>&1 </dev/null";
+    pid_ = fork();
+    if (pid_ == 0) {
+      execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+      _exit(127);
+    }
+  }
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+  ~RunningProgram() {
+    if (ended()) return;
+    send(SIGKILL);
+    waitpid(pid_, &status_, 0);
+  }
+
+  void send(int signal) const { kill(pid_, signal); }
+
+  bool ended() {
+    if (!ended_) ended_ = waitpid(pid_, &status_, WNOHANG) == pid_;
+    return ended_;
+  }
+  // Of a program that has ended.
+  int exit_code() const { return exit_code_of(status_); }
+
+ private:
+  pid_t pid_ = 0;
+  int status_ = 0;
+  bool ended_ = false;
+};
+
+// Asks every 5 ms, for 20 s at most; whether it came true.
+template <typename Condition>
+bool comes_true(const Condition& condition) {
+  for (int i = 0; i < 4000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+}  // namespace nemo

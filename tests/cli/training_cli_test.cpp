@@ -1,0 +1,107 @@
+// What a training run leaves behind, as a user finds it.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "tests/cli/run_folder.h"
+
+using namespace nemo;
+
+using Events = std::vector<std::string>;
+
+TEST_CASE("three steps leave the resolved recipe and the figures of each") {
+  const RunFolder folder("three_steps");
+  const ProgramResult r = run_program(folder.pretrain());
+  CHECK(r.exit_code == 0);
+  CHECK(r.out.starts_with("step 1/3  loss "));
+  CHECK(r.err.find("error") == std::string::npos);
+  REQUIRE(folder.events() == Events{"start", "step", "step", "step", "end"});
+  const auto lines = folder.lines();
+  CHECK(lines[0]["world"] == 1);
+  for (int64_t step = 1; step <= 3; ++step) {
+    const auto& line = lines[static_cast<size_t>(step)];
+    CHECK(line["step"] == step);
+    CHECK(line["consumed_samples"] == 8 * step);
+    CHECK(line["consumed_tokens"] == 8 * 16 * step);
+    CHECK(line["skipped"] == false);
+  }
+  CHECK(lines[4]["reason"] == "max_steps");
+  CHECK(lines[4]["step"] == 3);
+  CHECK(lines[4]["exit_code"] == 0);
+}
+
+TEST_CASE("training from the resolved recipe reproduces the run bit for bit") {
+  const RunFolder first("first");
+  const RunFolder second("second");
+  CHECK(run_program(first.pretrain("dp_size=2 trainer.seed=7 optim.lr=1e-2")).exit_code == 0);
+  const std::string recipe = (first.path() / "recipe.resolved.yaml").string();
+  CHECK(
+      run_program("pretrain --recipe " + recipe + " log.dir=" + second.path().string()).exit_code ==
+      0);
+  CHECK(first.lines("step").size() == 3);
+  CHECK(second.curve() == first.curve());
+}
+
+TEST_CASE("the same command on two ranks twice gives the same figures") {
+  const RunFolder folder("twice");
+  CHECK(run_program(folder.pretrain("dp_size=2")).exit_code == 0);
+  const std::string curve = folder.curve();
+  CHECK(folder.lines()[0]["world"] == 2);
+  CHECK(run_program(folder.pretrain("dp_size=2")).exit_code == 0);
+  CHECK(folder.lines("step").size() == 3);
+  CHECK(folder.curve() == curve);
+}
+
+TEST_CASE("a second run moves the files of the first to previous/1") {
+  const RunFolder folder("previous");
+  CHECK(run_program(folder.pretrain("trainer.max_steps=1")).exit_code == 0);
+  const std::string recipe = read_text(folder.path() / "recipe.resolved.yaml");
+  const std::string metrics = read_text(folder.path() / "metrics.jsonl");
+  CHECK(run_program(folder.pretrain("trainer.max_steps=2")).exit_code == 0);
+  CHECK(folder.events() == Events{"start", "step", "step", "end"});
+  CHECK(read_text(folder.path() / "previous" / "1" / "recipe.resolved.yaml") == recipe);
+  CHECK(read_text(folder.path() / "previous" / "1" / "metrics.jsonl") == metrics);
+}
+
+TEST_CASE("evaluation at its interval and at the end, the same on one rank and on two") {
+  const RunFolder one("one_rank");
+  const RunFolder two("two_ranks");
+  CHECK(run_program(one.pretrain("trainer.max_steps=3 trainer.val_check_interval=2 "
+                                 "trainer.limit_val_batches=3 dp_size=1"))
+            .exit_code == 0);
+  CHECK(run_program(two.pretrain("trainer.max_steps=3 trainer.val_check_interval=2 "
+                                 "trainer.limit_val_batches=3 dp_size=2"))
+            .exit_code == 0);
+  REQUIRE(one.events() == Events{"start", "step", "step", "eval", "step", "eval", "end"});
+  REQUIRE(two.events() == one.events());
+  for (size_t i = 0; i < 2; ++i) {
+    const auto of_one = one.lines("eval")[i];
+    const auto of_two = two.lines("eval")[i];
+    CHECK(of_one["step"] == (i == 0 ? 2 : 3));
+    CHECK(of_one["num_tokens"] == 3 * 8 * 16);
+    CHECK(of_two["num_tokens"] == of_one["num_tokens"]);
+    CHECK(of_one["loss"] > 5);
+    CHECK(std::abs(of_one["loss"].get<double>() - of_two["loss"].get<double>()) < 1e-6);
+  }
+}
+
+TEST_CASE("training starts from Hugging Face weights of the same sizes") {
+  const RunFolder folder("hugging_face");
+  const RunFolder random("random_weights");
+  const std::string model =
+      "model.vocab_size=64 model.num_layers=2 model.ffn_hidden_size=64 model.head_dim=8 "
+      "model.num_query_groups=2 ";
+  const std::string init = "checkpoint.init_from=" NEMO_GOLDEN_FOLDER "/llama_gqa ";
+  CHECK(run_program(random.pretrain(model)).exit_code == 0);
+  CHECK(run_program(folder.pretrain(model + init)).exit_code == 0);
+  CHECK(folder.lines("step").size() == 3);
+  CHECK(folder.curve() != random.curve());
+
+  const ProgramResult r = run_program(folder.pretrain(model + init + "model.ffn_hidden_size=48"));
+  CHECK(r.exit_code == 2);
+  CHECK(r.err.find("error: rank 0: model.ffn_hidden_size: the recipe says 48, " NEMO_GOLDEN_FOLDER
+                   "/llama_gqa/config.json says 64; model.ffn_hidden_size=64 would do\n") !=
+        std::string::npos);
+  CHECK(folder.lines("end")[0]["reason"] == "error");
+  CHECK(folder.lines("end")[0]["exit_code"] == 2);
+}

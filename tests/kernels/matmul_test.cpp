@@ -1,0 +1,261 @@
+#include "kernels/matmul.h"
+
+#include <span>
+
+#include "lib/core/error.h"
+#include "tests/support/determinism.h"
+#include "tests/support/gradients.h"
+#include "tests/support/tensors.h"
+
+using namespace nemo;
+using namespace nemo::test;
+
+namespace {
+
+constexpr double kTolerance = 2e-6;
+
+struct Sizes {
+  int64_t m, n, k;
+};
+// The last is large enough for three threads.
+const Sizes kSizes[] = {{1, 1, 1}, {1, 7, 130}, {5, 3, 2}, {17, 33, 65}, {256, 128, 96}};
+
+// c[m, n] = sum_k a(m, k) b(k, n), for a and b as functions of their indices.
+template <typename A, typename B>
+std::vector<double> product(int64_t m, int64_t n, int64_t k, const A& a, const B& b) {
+  std::vector<double> c(m * n);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t l = 0; l < k; ++l)
+      for (int64_t j = 0; j < n; ++j) c[i * n + j] += a(i, l) * b(l, j);
+  return c;
+}
+
+auto matrix(const std::vector<double>& values, int64_t num_cols) {
+  return [&values, num_cols](int64_t i, int64_t j) { return values[i * num_cols + j]; };
+}
+auto transpose(const std::vector<double>& values, int64_t num_cols) {
+  return [&values, num_cols](int64_t i, int64_t j) { return values[j * num_cols + i]; };
+}
+
+std::vector<double> column_sums(const std::vector<double>& values, int64_t num_cols) {
+  std::vector<double> sums(num_cols);
+  for (size_t i = 0; i < values.size(); ++i) sums[i % num_cols] += values[i];
+  return sums;
+}
+
+// Columns [3, 3 + cols) of a wider poisoned matrix.
+struct View {
+  Tensor wide, view;
+  View(Stream& stream, int64_t rows, int64_t cols)
+      : wide(poisoned(stream, {rows, cols + 5})), view(wide.slice(1, 3, 3 + cols)) {}
+  bool surroundings_are_untouched() const {
+    return is_still_poisoned(wide.slice(1, 0, 3)) &&
+           is_still_poisoned(wide.slice(1, wide.size(1) - 2, wide.size(1)));
+  }
+};
+
+// The operands of a linear layer, strided, and the same as doubles.
+struct Linear {
+  View x, w, dy;
+  Tensor bias;
+  std::vector<double> x0, w0, dy0, bias0;
+  Linear(Stream& stream, const Sizes& s)
+      : x(stream, s.m, s.k), w(stream, s.n, s.k), dy(stream, s.m, s.n) {
+    fill_random(x.view, 1);
+    fill_random(w.view, 2);
+    fill_random(dy.view, 3);
+    bias = random_tensor(stream, {s.n}, 4);
+    x0 = to_doubles(x.view), w0 = to_doubles(w.view), dy0 = to_doubles(dy.view);
+    bias0 = to_doubles(bias);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("matmul forward equals the formula, with and without bias") {
+  on_every_stream([](Stream& stream) {
+    for (const Sizes& s : kSizes) {
+      const Linear linear(stream, s);
+      std::vector<double> expected =
+          product(s.m, s.n, s.k, matrix(linear.x0, s.k), transpose(linear.w0, s.k));
+      const View y(stream, s.m, s.n);
+      kernels::matmul_forward(stream, linear.x.view, linear.w.view, Tensor(), y.view);
+      CHECK(max_relative_error(y.view, expected) < kTolerance);
+
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += linear.bias0[i % s.n];
+      poison(y.view);
+      kernels::matmul_forward(stream, linear.x.view, linear.w.view, linear.bias, y.view);
+      CHECK(max_relative_error(y.view, expected) < kTolerance);
+      CHECK(y.surroundings_are_untouched());
+    }
+  });
+}
+
+TEST_CASE("matmul backward equals the formulas, = and +=") {
+  on_every_stream([](Stream& stream) {
+    for (const Sizes& s : kSizes) {
+      const Linear linear(stream, s);
+      const View dx(stream, s.m, s.k), dw(stream, s.n, s.k);
+      kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx.view);
+      CHECK(max_relative_error(dx.view, product(s.m, s.k, s.n, matrix(linear.dy0, s.n),
+                                                matrix(linear.w0, s.k))) < kTolerance);
+      CHECK(dx.surroundings_are_untouched());
+
+      const std::vector<double> expected =
+          product(s.n, s.k, s.m, transpose(linear.dy0, s.n), matrix(linear.x0, s.k));
+      kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw.view, false);
+      CHECK(max_relative_error(dw.view, expected) < kTolerance);
+      fill_random(dw.view, 5);
+      const std::vector<double> before = to_doubles(dw.view);
+      kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw.view, true);
+      CHECK(max_relative_error(dw.view, sum_of(expected, before)) < kTolerance);
+      CHECK(dw.surroundings_are_untouched());
+    }
+  });
+}
+
+TEST_CASE("bias backward sums the rows, = and +=") {
+  on_every_stream([](Stream& stream) {
+    for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{5, 3, 1}, Sizes{301, 515, 1}}) {
+      const Linear linear(stream, s);
+      const std::vector<double> expected = column_sums(linear.dy0, s.n);
+      const Tensor dbias = poisoned(stream, {s.n}), sum = random_tensor(stream, {s.n}, 5);
+      kernels::bias_backward(stream, linear.dy.view, dbias, false);
+      CHECK(max_relative_error(dbias, expected) < kTolerance);
+      const std::vector<double> before = to_doubles(sum);
+      kernels::bias_backward(stream, linear.dy.view, sum, true);
+      CHECK(max_relative_error(sum, sum_of(expected, before)) < kTolerance);
+    }
+  });
+}
+
+TEST_CASE("the products of a linear layer are gradients of each other") {
+  on_every_stream([](Stream& stream) {
+    const Sizes s = {4, 5, 3};
+    const Linear linear(stream, s);
+    const Tensor dx = poisoned(stream, {s.m, s.k}), dw = poisoned(stream, {s.n, s.k}),
+                 dbias = poisoned(stream, {s.n});
+    kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx);
+    kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw, false);
+    kernels::bias_backward(stream, linear.dy.view, dbias, false);
+    auto loss = [&](const std::vector<double>& x, const std::vector<double>& w,
+                    const std::vector<double>& bias) {
+      std::vector<double> y = product(s.m, s.n, s.k, matrix(x, s.k), transpose(w, s.k));
+      for (size_t i = 0; i < y.size(); ++i) y[i] += bias[i % s.n];
+      return dot(y, linear.dy0);
+    };
+    using Vector = std::vector<double>;
+    CHECK(max_relative_error(
+              dx,
+              central_differences([&](const Vector& x) { return loss(x, linear.w0, linear.bias0); },
+                                  linear.x0)) < kTolerance);
+    CHECK(max_relative_error(
+              dw,
+              central_differences([&](const Vector& w) { return loss(linear.x0, w, linear.bias0); },
+                                  linear.w0)) < kTolerance);
+    CHECK(max_relative_error(
+              dbias, central_differences(
+                         [&](const Vector& bias) { return loss(linear.x0, linear.w0, bias); },
+                         linear.bias0)) < kTolerance);
+  });
+}
+
+TEST_CASE("a product that differs in one respect gets a primitive of its own") {
+  on_every_stream([](Stream& stream) {
+    const int64_t n = 6;
+    const Tensor x = random_tensor(stream, {n, n}, 1), w = random_tensor(stream, {n, n}, 2);
+    const std::vector<double> x0 = to_doubles(x), w0 = to_doubles(w);
+    const Tensor out = random_tensor(stream, {n, n}, 3);
+    for (int repeat : {0, 1}) {
+      CAPTURE(repeat);
+      kernels::matmul_forward(stream, x, w, Tensor(), out);
+      CHECK(max_relative_error(out, product(n, n, n, matrix(x0, n), transpose(w0, n))) <
+            kTolerance);
+      kernels::matmul_backward_input(stream, x, w, out);
+      const std::vector<double> xw = product(n, n, n, matrix(x0, n), matrix(w0, n));
+      CHECK(max_relative_error(out, xw) < kTolerance);
+      const std::vector<double> before = to_doubles(out);
+      const std::vector<double> xtw = product(n, n, n, transpose(x0, n), matrix(w0, n));
+      kernels::matmul_backward_weight(stream, x, w, out, true);
+      CHECK(max_relative_error(out, sum_of(before, xtw)) < kTolerance);
+      kernels::matmul_backward_weight(stream, x, w, out, false);
+      CHECK(max_relative_error(out, xtw) < kTolerance);
+    }
+  });
+}
+
+TEST_CASE("more products than primitives are kept") {
+  Arena arena(Device{}, int64_t{1} << 28);
+  Stream stream(arena, 2, available_isas().back());
+  const Tensor w = random_tensor(stream, {2, 3}, 1), ones = poisoned(stream, {300, 3});
+  for (float& x : std::span(ones.data<float>(), 900)) x = 1;
+  const std::vector<double> sums = {to_doubles(w)[0] + to_doubles(w)[1] + to_doubles(w)[2],
+                                    to_doubles(w)[3] + to_doubles(w)[4] + to_doubles(w)[5]};
+  double error = 0;
+  for (int pass : {0, 1})
+    for (int64_t m = 1 + pass; m <= 300; ++m) {
+      const Tensor y = poisoned(stream, {m, 2});
+      kernels::matmul_forward(stream, ones.slice(0, 0, m), w, Tensor(), y);
+      error = std::max(error, max_relative_error(y.slice(0, m - 1, m), sums));
+    }
+  CHECK(error < kTolerance);
+}
+
+TEST_CASE("matmul gives the same bits from run to run") {
+  on_every_stream([](Stream& stream) {
+    const Sizes s = {512, 256, 384};
+    const Linear linear(stream, s);
+    auto run = [&]() -> std::vector<Tensor> {
+      const Tensor y = poisoned(stream, {s.m, s.n}), dx = poisoned(stream, {s.m, s.k}),
+                   dw = random_tensor(stream, {s.n, s.k}, 5);
+      kernels::matmul_forward(stream, linear.x.view, linear.w.view, linear.bias, y);
+      kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx);
+      kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw, true);
+      return {y, dx, dw};
+    };
+    const std::vector<Tensor> expected = run();
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      const std::vector<Tensor> again = run();
+      for (size_t i = 0; i < again.size(); ++i) CHECK(same_bits(again[i], expected[i]));
+    }
+  });
+}
+
+TEST_CASE("bias backward gives the same bits for any number of threads") {
+  CHECK(same_bits_for_any_threads([](Stream& stream) -> std::vector<Tensor> {
+    const Tensor dy = random_tensor(stream, {301, 515}, 1), dbias = poisoned(stream, {515});
+    kernels::bias_backward(stream, dy, dbias, false);
+    return {dbias};
+  }));
+}
+
+TEST_CASE("a linear layer accepts no rows") {
+  on_every_stream([](Stream& stream) {
+    const Linear linear(stream, {0, 3, 2});
+    const Tensor dw = poisoned(stream, {3, 2}), kept = random_tensor(stream, {3, 2}, 1),
+                 dbias = poisoned(stream, {3});
+    kernels::matmul_forward(stream, linear.x.view, linear.w.view, linear.bias, linear.dy.view);
+    kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, linear.x.view);
+    kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw, false);
+    kernels::bias_backward(stream, linear.dy.view, dbias, false);
+    CHECK(to_doubles(dw) == std::vector<double>(6, 0.0));
+    CHECK(to_doubles(dbias) == std::vector<double>(3, 0.0));
+    const std::vector<double> before = to_doubles(kept);
+    kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, kept, true);
+    CHECK(to_doubles(kept) == before);
+  });
+}
+
+TEST_CASE("matmul refuses shapes and dtypes that do not fit") {
+  Arena arena(Device{}, 1 << 20);
+  Stream stream(arena, 1, CpuIsa::kV3);
+  const Tensor x = poisoned(stream, {2, 3}), w = poisoned(stream, {4, 3}),
+               y = poisoned(stream, {2, 4});
+  const Tensor bias = poisoned(stream, {3}), bf16 = poisoned<BFloat16>(stream, {2, 4});
+  CHECK_THROWS_AS(kernels::matmul_forward(stream, x, y, Tensor(), y), InvariantError);
+  CHECK_THROWS_AS(kernels::matmul_forward(stream, x, w, bias, y), InvariantError);
+  CHECK_THROWS_AS(kernels::matmul_forward(stream, x, w, Tensor(), bf16), InvariantError);
+  CHECK_THROWS_AS(kernels::matmul_backward_input(stream, y, w, y), InvariantError);
+  CHECK_THROWS_AS(kernels::matmul_backward_weight(stream, y, x, x, false), InvariantError);
+  CHECK_THROWS_AS(kernels::bias_backward(stream, y, bias, false), InvariantError);
+}

@@ -1,0 +1,124 @@
+#include "kernels/swiglu.h"
+
+#include "lib/core/error.h"
+#include "tests/support/determinism.h"
+#include "tests/support/gradients.h"
+#include "tests/support/tensors.h"
+
+using namespace nemo;
+using namespace nemo::test;
+
+namespace {
+
+constexpr double kTolerance = 3e-7;
+// Rows and columns of y; the last is large enough for three threads.
+const Shape kSizes[] = {{0, 3}, {1, 1}, {5, 17}, {3, 1000}, {211, 257}};
+
+std::vector<double> reference_y(const std::vector<double>& gate_up, int64_t f) {
+  std::vector<double> y(gate_up.size() / 2);
+  for (size_t i = 0; i < y.size(); ++i) {
+    const double gate = gate_up[i / f * 2 * f + i % f], up = gate_up[i / f * 2 * f + f + i % f];
+    y[i] = gate / (1 + std::exp(-gate)) * up;
+  }
+  return y;
+}
+
+std::vector<double> reference_dgate_up(const std::vector<double>& dy,
+                                       const std::vector<double>& gate_up, int64_t f) {
+  std::vector<double> dgate_up(gate_up.size());
+  for (size_t i = 0; i < dy.size(); ++i) {
+    const size_t g = i / f * 2 * f + i % f, u = g + f;
+    const double s = 1 / (1 + std::exp(-gate_up[g]));
+    dgate_up[g] = dy[i] * gate_up[u] * (s + gate_up[g] * s * (1 - s));
+    dgate_up[u] = dy[i] * gate_up[g] * s;
+  }
+  return dgate_up;
+}
+
+Shape merged(const Shape& shape) {
+  return {shape[0], 2 * shape[1]};
+}
+
+}  // namespace
+
+TEST_CASE("swiglu forward and backward equal the formulas, and backward works in place") {
+  on_every_stream([](Stream& stream) {
+    for (const Shape& shape : kSizes) {
+      const Tensor gate_up = random_tensor(stream, merged(shape), 1, 8);
+      const Tensor y = poisoned(stream, shape), dgate_up = poisoned(stream, merged(shape));
+      kernels::swiglu_forward(stream, gate_up, y);
+      CHECK(max_relative_error(y, reference_y(to_doubles(gate_up), shape[1])) < kTolerance);
+
+      const Tensor dy = random_tensor(stream, shape, 2);
+      kernels::swiglu_backward(stream, dy, gate_up, dgate_up);
+      CHECK(max_relative_error(dgate_up, reference_dgate_up(to_doubles(dy), to_doubles(gate_up),
+                                                            shape[1])) < kTolerance);
+      const Tensor in_place = copy_of(stream, gate_up);
+      kernels::swiglu_backward(stream, dy, in_place, in_place);
+      CHECK(same_bits(in_place, dgate_up));
+    }
+  });
+}
+
+TEST_CASE("swiglu backward is the gradient of forward") {
+  on_every_stream([](Stream& stream) {
+    const Tensor gate_up = random_tensor(stream, {3, 34}, 3, 4),
+                 dy = random_tensor(stream, {3, 17}, 4);
+    const Tensor dgate_up = poisoned(stream, {3, 34});
+    kernels::swiglu_backward(stream, dy, gate_up, dgate_up);
+    const std::vector<double> dy0 = to_doubles(dy);
+    CHECK(max_relative_error(dgate_up, central_differences(
+                                           [&](const std::vector<double>& v) {
+                                             return dot(dy0, reference_y(v, 17));
+                                           },
+                                           to_doubles(gate_up))) < kTolerance);
+  });
+}
+
+TEST_CASE("swiglu keeps the relative accuracy of its lower tail") {
+  on_every_stream([](Stream& stream) {
+    std::vector<float> gate_up;
+    for (float z = -80; z < 80; z += 0.1f) gate_up.push_back(z);
+    const int64_t f = static_cast<int64_t>(gate_up.size());
+    gate_up.resize(2 * gate_up.size(), 1.0f);
+    const Tensor y = poisoned(stream, {1, f});
+    kernels::swiglu_forward(stream, tensor_of(stream, {1, 2 * f}, gate_up), y);
+    double worst = 0;
+    for (int64_t i = 0; i < f; ++i) {
+      const double z = static_cast<double>(gate_up[i]), silu = z / (1 + std::exp(-z));
+      worst = std::max(worst, std::abs(static_cast<double>(elements(y)[i]) / silu - 1));
+    }
+    CHECK(worst < 4e-7);
+  });
+}
+
+TEST_CASE("swiglu stays finite where the sigmoid saturates") {
+  on_every_stream([](Stream& stream) {
+    const Tensor gate_up = tensor_of<float>(stream, {1, 8}, {-1e4f, 1e4f, -100, 100, 3, 3, 3, 3});
+    const Tensor y = poisoned(stream, {1, 4}), dy = tensor_of<float>(stream, {1, 4}, {1, 1, 1, 1});
+    kernels::swiglu_forward(stream, gate_up, y);
+    CHECK(elements(y) == std::vector<float>{0, 3e4f, 0, 300});
+    kernels::swiglu_backward(stream, dy, gate_up, gate_up);
+    CHECK(elements(gate_up) == std::vector<float>{0, 3, 0, 3, 0, 1e4f, 0, 100});
+  });
+}
+
+TEST_CASE("swiglu gives the same bits for any number of threads") {
+  CHECK(same_bits_for_any_threads([](Stream& stream) -> std::vector<Tensor> {
+    const Tensor gate_up = random_tensor(stream, {211, 514}, 5, 4);
+    const Tensor y = poisoned(stream, {211, 257}), dgate_up = poisoned(stream, {211, 514});
+    kernels::swiglu_forward(stream, gate_up, y);
+    kernels::swiglu_backward(stream, y, gate_up, dgate_up);
+    return {y, dgate_up};
+  }));
+}
+
+TEST_CASE("swiglu refuses other shapes and dtypes") {
+  Arena arena(Device{}, 1 << 20);
+  Stream stream(arena, 1, CpuIsa::kV3);
+  const Tensor y = poisoned(stream, {2, 3}), gate_up = poisoned(stream, {2, 6});
+  CHECK_THROWS_AS(kernels::swiglu_forward(stream, y, y), InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_forward(stream, poisoned<BFloat16>(stream, {2, 6}), y),
+                  InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(stream, y, gate_up, y), InvariantError);
+}

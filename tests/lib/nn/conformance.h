@@ -1,0 +1,209 @@
+// What every module must do, whatever it computes. A module passes when
+//   - its gradients are the derivatives of its forward (central differences along random
+//   directions)
+//   - B, then W at any distance, gives the bits of the joint backward
+//   - forward twice gives the same bits, so that recompute is exact
+//   - a second backward adds to the parameters' gradients
+//   - between forward and backward it keeps as many bytes as expected, and after W none
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/core/philox.h"
+#include "lib/nn/module.h"
+#include "tests/support/plain_weights.h"
+
+namespace nemo::test {
+
+// A layer under test with its parameters, its micro batch and its input.
+class Conformance {
+ public:
+  static constexpr int64_t kBatch = 2;
+  static constexpr int64_t kSeq = 6;
+  static constexpr int64_t kTokens = kBatch * kSeq;
+  static constexpr int32_t kVocab = 11;
+
+  // make(params, arena) adds the layer's parameters and builds it; x_width 0: it takes tokens.
+  using Make = std::function<std::unique_ptr<Layer>(ParamSet&, Arena&)>;
+  Conformance(const Make& make, int64_t x_width);
+
+  // expected_saved: bytes forward keeps beside x and y, or a negative number to leave them.
+  void check(int64_t expected_saved_bytes);
+
+ private:
+  struct Run {
+    std::vector<float> y;
+    double loss;
+    std::vector<float> dx;
+    std::vector<std::vector<float>> dweights;
+    int64_t saved_bytes;
+  };
+
+  Tensor random(const Shape& shape, uint64_t id, float scale);
+  Context context() { return {stream_, *weights_, *weights_, true, kLossWeight, loss_sum_}; }
+  // The scalar that is differentiated: sum(y * direction), or the weighted loss of a head.
+  double loss_of(const Tensor& y) const;
+  Run run(bool joint, int num_backwards);
+  double loss_at();
+  void check_gradient(const std::string& what, const Tensor& at,
+                      const std::vector<float>& gradient);
+
+  static constexpr float kLossWeight = 1.0f / kTokens;
+
+  Arena arena_{Device{}, int64_t{1} << 28};
+  Stream stream_{arena_, 2, detect_cpu_isa()};
+  WholePartition partition_;
+  ParamSet params_{partition_};
+  std::unique_ptr<Layer> layer_;
+  std::unique_ptr<PlainWeights> weights_;
+  MicroBatch batch_;
+  Tensor x_;
+  Tensor dy_;
+  Tensor loss_sum_;
+};
+
+inline Conformance::Conformance(const Make& make, int64_t x_width) {
+  layer_ = make(params_, arena_);
+  weights_ = std::make_unique<PlainWeights>(arena_, params_);
+  for (ParamId id = 0; id < params_.num_params(); ++id) {
+    const Tensor values = random(params_[id].shape, 100 + static_cast<uint64_t>(id), 0.5f);
+    std::memcpy(weights_->get(id).raw(), values.raw(), static_cast<size_t>(values.bytes()));
+  }
+  const auto ints = [this](const Shape& shape, int32_t modulus, uint64_t id) {
+    Tensor t(arena_, DType::kI32, shape, MemoryCategory::kData, "ints");
+    for (int64_t i = 0; i < t.numel(); ++i)
+      t.data<int32_t>()[i] =
+          id ? static_cast<int32_t>(philox(id, static_cast<uint64_t>(i))[0] % kVocab)
+             : static_cast<int32_t>(i % modulus);
+    return t;
+  };
+  batch_ = {ints({kBatch, kSeq}, 0, 5), ints({kBatch, kSeq}, 0, 6), ints({kSeq}, kSeq, 0)};
+  if (x_width) x_ = random({kTokens, x_width}, 1, 1.0f);
+  loss_sum_ = Tensor(arena_, DType::kF64, {1}, MemoryCategory::kActivations, "loss_sum");
+}
+
+inline Tensor Conformance::random(const Shape& shape, uint64_t id, float scale) {
+  Tensor t(arena_, DType::kF32, shape, MemoryCategory::kData, "random");
+  for (int64_t i = 0; i < t.numel(); ++i)
+    t.data<float>()[i] = scale * std::ldexp(static_cast<float>(static_cast<int32_t>(
+                                                philox(9, static_cast<uint64_t>(i), id)[0])),
+                                            -30);
+  return t;
+}
+
+inline double Conformance::loss_of(const Tensor& y) const {
+  if (!y) return item<double>(loss_sum_) * kLossWeight;
+  double sum = 0;
+  for (int64_t i = 0; i < y.numel(); ++i)
+    sum += static_cast<double>(y.data<float>()[i]) * dy_.data<float>()[i];
+  return sum;
+}
+
+inline Conformance::Run Conformance::run(bool joint, int num_backwards) {
+  const auto floats = [](const Tensor& t) {
+    return t ? std::vector<float>(t.data<float>(), t.data<float>() + t.numel())
+             : std::vector<float>();
+  };
+  Run result;
+  weights_->forget_grads();
+  Context ctx = context();
+  std::vector<std::unique_ptr<Layer::State>> states;
+  for (int i = 0; i < num_backwards; ++i) {
+    loss_sum_.data<double>()[0] = 0;
+    states.push_back(layer_->make_state());
+    const int64_t before = arena_.report().live_total;
+    const Tensor y = layer_->forward(ctx, batch_, x_, *states.back());
+    result.saved_bytes =
+        arena_.report().live_total - before - (y ? round_up(y.bytes(), Arena::kAlignment) : 0);
+    if (y && !dy_) dy_ = random(y.shape(), 2, 1.0f);
+    result.y = floats(y);
+    result.loss = loss_of(y);
+    if (!joint) continue;
+    result.dx = floats(layer_->backward_input(ctx, batch_, dy_, *states.back()));
+    layer_->backward_weight(ctx, batch_, *states.back());
+  }
+  const int64_t live = arena_.report().live_total;
+  if (!joint) {
+    for (auto& state : states) result.dx = floats(layer_->backward_input(ctx, batch_, dy_, *state));
+    for (auto& state : states) layer_->backward_weight(ctx, batch_, *state);
+  }
+  states.clear();
+  CHECK(arena_.report().live_total <= live);
+  for (const Tensor& grad : weights_->grads) result.dweights.push_back(floats(grad));
+  return result;
+}
+
+inline double Conformance::loss_at() {
+  Context ctx = context();
+  loss_sum_.data<double>()[0] = 0;
+  const auto state = layer_->make_state();
+  return loss_of(layer_->forward(ctx, batch_, x_, *state));
+}
+
+// Along three random directions, with Richardson's extrapolation of two central differences.
+inline void Conformance::check_gradient(const std::string& what, const Tensor& at,
+                                        const std::vector<float>& gradient) {
+  REQUIRE(static_cast<int64_t>(gradient.size()) == at.numel());
+  const std::vector<float> origin(at.data<float>(), at.data<float>() + at.numel());
+  for (uint64_t direction = 0; direction < 3; ++direction) {
+    const Tensor u = random(at.shape(), 200 + direction, 1.0f);
+    const auto slope = [&](double step) {
+      double loss[2];
+      for (int side = 0; side < 2; ++side) {
+        for (size_t i = 0; i < origin.size(); ++i)
+          at.data<float>()[i] =
+              origin[i] + static_cast<float>((side ? -step : step)) * u.data<float>()[i];
+        loss[side] = loss_at();
+      }
+      return (loss[0] - loss[1]) / (2 * step);
+    };
+    const double coarse = slope(8e-3);
+    const double fine = slope(4e-3);
+    std::memcpy(at.raw(), origin.data(), origin.size() * sizeof(float));
+    double expected = 0, norm = 0;
+    for (size_t i = 0; i < gradient.size(); ++i) {
+      expected += static_cast<double>(gradient[i]) * u.data<float>()[i];
+      norm += static_cast<double>(gradient[i]) * gradient[i];
+    }
+    CAPTURE(what);
+    CAPTURE(direction);
+    CHECK(std::abs((4 * fine - coarse) / 3 - expected) <= 1e-3 * (std::sqrt(norm) + 1e-3));
+  }
+}
+
+inline void Conformance::check(int64_t expected_saved_bytes) {
+  const Run joint = run(/*joint=*/true, 1);
+  for (float v : joint.y) REQUIRE(std::isfinite(v));
+  CHECK(joint.saved_bytes == expected_saved_bytes);
+  if (x_) check_gradient("x", x_, joint.dx);
+  for (ParamId id = 0; id < params_.num_params(); ++id)
+    check_gradient(params_[id].name, weights_->get(id), joint.dweights[static_cast<size_t>(id)]);
+
+  const Run again = run(true, 1);
+  CHECK(again.y == joint.y);
+  CHECK(again.loss == joint.loss);
+  CHECK(again.dx == joint.dx);
+  CHECK(again.dweights == joint.dweights);
+
+  const Run split = run(/*joint=*/false, 1);
+  CHECK(split.dx == joint.dx);
+  CHECK(split.dweights == joint.dweights);
+
+  const Run twice_split = run(false, 2);
+  const Run twice = run(true, 2);
+  CHECK(twice_split.dweights == twice.dweights);
+  for (size_t i = 0; i < twice.dweights.size(); ++i)
+    for (size_t j = 0; j < twice.dweights[i].size(); ++j) {
+      const float expected = 2 * joint.dweights[i][j];
+      CHECK(std::abs(twice.dweights[i][j] - expected) <= 1e-5f * (std::abs(expected) + 0.1f));
+    }
+}
+
+}  // namespace nemo::test

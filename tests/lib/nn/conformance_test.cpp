@@ -1,0 +1,164 @@
+#include "tests/lib/nn/conformance.h"
+
+#include "lib/nn/block.h"
+#include "lib/nn/embedding.h"
+#include "lib/nn/head.h"
+#include "lib/nn/rope.h"
+
+using namespace nemo;
+using namespace nemo::test;
+
+namespace {
+
+constexpr int64_t kHidden = 12;
+constexpr int64_t kFfn = 10;
+constexpr int64_t kHeads = 4;
+constexpr int64_t kGroups = 2;
+constexpr int64_t kHeadDim = 6;
+constexpr int64_t kQkv = (kHeads + 2 * kGroups) * kHeadDim;
+constexpr int64_t kTokens = Conformance::kTokens;
+
+ParamId add(ParamSet& params, const char* name, const Shape& shape) {
+  return params.add(name, {{name, ParamRole::kNorm, shape}});
+}
+
+Linear linear(ParamSet& params, int64_t in, int64_t out, bool bias) {
+  const ParamId weight = add(params, "weight", {out, in});
+  return Linear(weight, bias ? add(params, "bias", {out}) : kNoParam);
+}
+
+Norm norm(ParamSet& params, NormKind kind) {
+  const ParamId weight = add(params, "norm.weight", {kHidden});
+  return Norm(kind, weight,
+              kind == NormKind::kLayer ? add(params, "norm.bias", {kHidden}) : kNoParam, 1e-5f);
+}
+
+Attention attention(ParamSet& params, Arena& arena, bool rope) {
+  const Linear qkv = linear(params, kHidden, kQkv, !rope);
+  const Linear out = linear(params, kHeads * kHeadDim, kHidden, !rope);
+  const Tensor table =
+      rope ? make_rope_table(arena, Conformance::kSeq, kHeadDim, 100, {}) : Tensor();
+  return Attention({kHeads, kGroups, kHeadDim}, qkv, out, table);
+}
+
+Mlp mlp(ParamSet& params, Activation activation) {
+  const bool gated = activation == Activation::kSwiglu;
+  const Linear up = linear(params, kHidden, gated ? 2 * kFfn : kFfn, !gated);
+  return Mlp(activation, up, linear(params, kFfn, kHidden, !gated));
+}
+
+Block block(ParamSet& params, Arena& arena, bool llama) {
+  const NormKind kind = llama ? NormKind::kRms : NormKind::kLayer;
+  const Norm first = norm(params, kind);
+  Attention attend = attention(params, arena, llama);
+  const Norm second = norm(params, kind);
+  return Block(first, std::move(attend), second,
+               mlp(params, llama ? Activation::kSwiglu : Activation::kGeluTanh));
+}
+
+// A module whose calls do not take the micro batch, as one whose do.
+template <typename Module>
+struct WithBatch {
+  using Saved = typename Module::Saved;
+  using Deferred = typename Module::Deferred;
+  Module module;
+
+  Tensor forward(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const {
+    if constexpr (requires { module.forward(ctx, batch, x, saved); })
+      return module.forward(ctx, batch, x, saved);
+    else
+      return module.forward(ctx, x, saved);
+  }
+  Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
+                        Deferred& deferred) const {
+    if constexpr (requires { module.backward_input(ctx, batch, dy, saved, deferred); })
+      return module.backward_input(ctx, batch, dy, std::move(saved), deferred);
+    else if constexpr (requires { module.backward_input(ctx, dy, dy, saved, deferred); })
+      return module.backward_input(ctx, dy, {}, std::move(saved), deferred);
+    else
+      return module.backward_input(ctx, dy, std::move(saved), deferred);
+  }
+  void backward_weight(Context& ctx, const MicroBatch& batch, Deferred deferred) const {
+    if constexpr (requires { module.backward_weight(ctx, batch, deferred); })
+      module.backward_weight(ctx, batch, std::move(deferred));
+    else
+      module.backward_weight(ctx, std::move(deferred));
+  }
+};
+
+template <typename MakeModule>
+void check(int64_t x_width, int64_t saved_bytes, const MakeModule& make_module) {
+  Conformance conformance(
+      [&](ParamSet& params, Arena& arena) -> std::unique_ptr<Layer> {
+        params.begin_unit("unit");
+        auto module = make_module(params, arena);
+        using Module = WithBatch<decltype(module)>;
+        return std::make_unique<LayerOf<Module>>("layer", std::vector<int>{0},
+                                                 Module{std::move(module)});
+      },
+      x_width);
+  conformance.check(saved_bytes);
+}
+
+// Bytes of fp32 tensors of these sizes, as the arena rounds them.
+int64_t bytes(std::initializer_list<int64_t> sizes) {
+  int64_t sum = 0;
+  for (int64_t size : sizes) sum += round_up(4 * size, Arena::kAlignment);
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("linear conforms") {
+  for (bool bias : {false, true})
+    check(kHidden, 0, [&](ParamSet& p, Arena&) { return linear(p, kHidden, 7, bias); });
+}
+
+TEST_CASE("norms conform") {
+  check(kHidden, bytes({kTokens}), [](ParamSet& p, Arena&) { return norm(p, NormKind::kRms); });
+  check(kHidden, bytes({kTokens, kTokens}),
+        [](ParamSet& p, Arena&) { return norm(p, NormKind::kLayer); });
+}
+
+TEST_CASE("attention conforms") {
+  for (bool rope : {false, true})
+    check(kHidden, bytes({kTokens * kQkv, kTokens * kHeads, kTokens * kHeads * kHeadDim}),
+          [&](ParamSet& p, Arena& arena) { return attention(p, arena, rope); });
+}
+
+TEST_CASE("mlp conforms") {
+  check(kHidden, bytes({kTokens * 2 * kFfn, kTokens * kFfn}),
+        [](ParamSet& p, Arena&) { return mlp(p, Activation::kSwiglu); });
+  for (Activation activation : {Activation::kGelu, Activation::kGeluTanh})
+    check(kHidden, bytes({kTokens * kFfn, kTokens * kFfn}),
+          [&](ParamSet& p, Arena&) { return mlp(p, activation); });
+}
+
+TEST_CASE("blocks conform") {
+  const int64_t wide = kTokens * kHidden;
+  const int64_t attention = bytes({kTokens * kQkv, kTokens * kHeads, kTokens * kHeads * kHeadDim});
+  check(kHidden,
+        attention + bytes({wide, kTokens, wide, kTokens, wide}) +
+            bytes({kTokens * 2 * kFfn, kTokens * kFfn}),
+        [](ParamSet& p, Arena& arena) { return block(p, arena, true); });
+  check(kHidden,
+        attention + bytes({wide, kTokens, kTokens, wide, kTokens, kTokens, wide}) +
+            bytes({kTokens * kFfn, kTokens * kFfn}),
+        [](ParamSet& p, Arena& arena) { return block(p, arena, false); });
+}
+
+TEST_CASE("embeddings conform") {
+  for (bool positions : {false, true})
+    check(0, 0, [&](ParamSet& p, Arena&) {
+      const ParamId tokens = add(p, "tokens", {Conformance::kVocab, kHidden});
+      return Embedding(tokens,
+                       positions ? add(p, "positions", {Conformance::kSeq, kHidden}) : kNoParam);
+    });
+}
+
+TEST_CASE("the head conforms") {
+  check(kHidden, bytes({kTokens * kHidden, kTokens}), [](ParamSet& p, Arena&) {
+    const Norm final_norm = norm(p, NormKind::kRms);
+    return Head(final_norm, add(p, "head", {Conformance::kVocab, kHidden}));
+  });
+}

@@ -1,0 +1,70 @@
+#include "lib/train/metrics.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+using namespace nemo;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<nlohmann::json> lines_of(const fs::path& path) {
+  std::vector<nlohmann::json> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("every event is one line with the fields the contract names") {
+  const fs::path path = fs::temp_directory_path() / ("nemo-metrics-" + std::to_string(getpid()));
+  fs::remove(path);
+  {
+    MetricsWriter writer(path);
+    StartRecord start{};
+    start.world = 2;
+    start.mesh = {{"tp", 1}, {"dp", 2}};
+    start.host = "h";
+    start.pid = 7;
+    start.first_step = 1;
+    writer.write(start);
+    StepRecord step{};
+    step.step = 3;
+    step.loss = 0.1 + 0.2;
+    step.grad_norm = std::numeric_limits<double>::quiet_NaN();
+    step.mfu_full = 0.5;
+    writer.write(step);
+    CHECK(writer.last_step() == 3);
+    writer.write(EvalRecord{3, 1.5, 4096});
+    writer.write(EndRecord{3, "max_steps", 0, 12.5});
+  }
+  const auto lines = lines_of(path);
+  fs::remove(path);
+  REQUIRE(lines.size() == 4);
+  CHECK(lines[0]["event"] == "start");
+  CHECK(lines[0]["mesh"]["dp"] == 2);
+  CHECK(lines[0]["ranks"] ==
+        nlohmann::json::parse(R"([{"rank":0,"host":"h","pid":7},{"rank":1,"host":"h","pid":7}])"));
+  for (const char* key : {"time", "version", "world", "num_parameters", "num_active_parameters",
+                          "predicted_peak_memory_bytes", "first_step"})
+    CHECK(lines[0].contains(key));
+  CHECK(lines[1]["event"] == "step");
+  CHECK(lines[1]["loss"].get<double>() == 0.1 + 0.2);
+  CHECK(lines[1]["grad_norm"].is_null());
+  CHECK(lines[1]["mfu_causal"].is_null());
+  CHECK(lines[1]["mfu_full"] == 0.5);
+  for (const char* key :
+       {"lr", "consumed_samples", "consumed_tokens", "step_time_s", "tokens_per_s",
+        "peak_memory_bytes", "loss_scale", "skipped", "since_start_s"})
+    CHECK(lines[1].contains(key));
+  CHECK(lines[2] ==
+        nlohmann::json::parse(R"({"event":"eval","step":3,"loss":1.5,"num_tokens":4096})"));
+  CHECK(lines[3] ==
+        nlohmann::json::parse(
+            R"({"event":"end","step":3,"reason":"max_steps","exit_code":0,"wall_time_s":12.5})"));
+}

@@ -1,0 +1,129 @@
+// Every layout computes what one rank computes: loss of every step, gradient norm, weights after
+// five steps, on the same seed and data in fp32.
+#include <doctest/doctest.h>
+
+#include "lib/data/dataset.h"
+#include "tests/support/training.h"
+
+using namespace nemo;
+using namespace nemo::test;
+
+namespace {
+
+constexpr int kSteps = 5;
+constexpr double kLossBound = 1e-6;
+constexpr double kNormBound = 5e-6;
+constexpr double kWeightBound = 2e-6;
+
+const char* const kLlama =
+    "{family: llama, vocab_size: 131, num_layers: 3, hidden_size: 48, ffn_hidden_size: 80, "
+    "num_attention_heads: 4, num_query_groups: 2, init_std: 0.1}";
+const char* const kLlamaTied =
+    "{family: llama, vocab_size: 131, num_layers: 2, hidden_size: 48, ffn_hidden_size: 80, "
+    "num_attention_heads: 4, num_query_groups: 2, init_std: 0.1, tie_embeddings: true}";
+const char* const kGpt =
+    "{family: gpt, vocab_size: 131, num_layers: 2, hidden_size: 48, ffn_hidden_size: 96, "
+    "num_attention_heads: 4, init_std: 0.1}";
+
+struct Layout {
+  std::string name;
+  std::string model;
+  std::vector<std::string> overrides;
+};
+
+const Layout kLayouts[] = {
+    {"dp2", kLlama, {"parallel.dp_size=2"}},
+    {"dp3", kLlama, {"parallel.dp_size=3"}},
+    {"dp4", kLlama, {"parallel.dp_size=4"}},
+    {"dp8", kLlama, {"parallel.dp_size=8"}},
+    {"dp2 tied", kLlamaTied, {"parallel.dp_size=2"}},
+    {"dp4 tied, overlapped",
+     kLlamaTied,
+     {"parallel.dp_size=4", "parallel.overlap_grad_reduce=true"}},
+    {"dp2 gpt", kGpt, {"parallel.dp_size=2"}},
+    {"dp4 gpt, small buckets, overlapped",
+     kGpt,
+     {"parallel.dp_size=4", "parallel.overlap_grad_reduce=true", "parallel.bucket_size_mb=0.02"}},
+    {"dp2 small buckets", kLlama, {"parallel.dp_size=2", "parallel.bucket_size_mb=0.001"}},
+    {"dp2 small buckets, overlapped",
+     kLlama,
+     {"parallel.dp_size=2", "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
+    {"dp2 staged buckets",
+     kLlama,
+     {"parallel.dp_size=2", "parallel.gradient_as_bucket_view=false"}},
+    {"dp2 staged buckets, overlapped",
+     kLlama,
+     {"parallel.dp_size=2", "parallel.gradient_as_bucket_view=false",
+      "parallel.overlap_grad_reduce=true"}},
+    {"dp2 micro batches of 2", kLlama, {"parallel.dp_size=2", "data.micro_batch_size=2"}},
+    {"dp1 micro batches of 4", kLlama, {"parallel.dp_size=1", "data.micro_batch_size=4"}},
+    {"dp2 two threads", kLlama, {"parallel.dp_size=2", "trainer.threads_per_rank=2"}},
+    {"dp4 unused parameters tolerated",
+     kLlama,
+     {"parallel.dp_size=4", "parallel.find_unused_parameters=true"}},
+};
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  LogicalTensors grads, weights;
+};
+
+Outcome train(const std::string& model, std::vector<std::string> overrides) {
+  overrides.insert(
+      overrides.begin(),
+      {"model=" + model, "data={kind: mock, seq_length: 40, global_batch_size: 24}",
+       "trainer={max_steps: 5, threads_per_rank: 1}", "optim={lr: 3e-3, warmup_steps: 1}"});
+  const ResolvedRecipe run = resolve_text("{}", overrides);
+  const auto dataset =
+      open_dataset(run.recipe.data, run.recipe.model.vocab_size,
+                   static_cast<uint64_t>(run.recipe.trainer.seed), std::vector{Part::kTrain});
+  Outcome outcome;
+  on_trainers(run, *dataset, [&](Trainer& trainer, int rank) {
+    for (int i = 0; i < kSteps; ++i) {
+      const Trainer::Step step = trainer.train_step();
+      if (rank != 0) continue;
+      outcome.losses.push_back(step.loss);
+      outcome.norms.push_back(step.grad_norm);
+      if (i == 0) outcome.grads = grads_of(trainer);
+    }
+    if (rank == 0) outcome.weights = weights_of(trainer);
+  });
+  CHECK(drop_key_biases(outcome.grads) <= 1e-6);
+  CHECK(drop_key_biases(outcome.weights) <= 1e-6);
+  return outcome;
+}
+
+void check_equal(const Outcome& actual, const Outcome& expected) {
+  for (size_t i = 0; i < kSteps; ++i) {
+    CAPTURE(i);
+    CHECK(std::abs(actual.losses[i] / expected.losses[i] - 1) <= kLossBound);
+    CHECK(std::abs(actual.norms[i] / expected.norms[i] - 1) <= kNormBound);
+  }
+  CHECK(worst_difference(actual.grads, expected.grads) <= kWeightBound);
+  CHECK(worst_difference(actual.weights, expected.weights) <= kWeightBound);
+}
+
+}  // namespace
+
+TEST_CASE("every layout equals one rank") {
+  std::map<std::string, Outcome> alone;
+  for (const Layout& layout : kLayouts) {
+    CAPTURE(layout.name);
+    if (!alone.contains(layout.model)) alone[layout.model] = train(layout.model, {});
+    REQUIRE(alone[layout.model].losses.back() < alone[layout.model].losses.front());
+    check_equal(train(layout.model, layout.overrides), alone[layout.model]);
+  }
+}
+
+TEST_CASE("the same layout twice gives the same bits") {
+  for (const char* overlap : {"false", "true"}) {
+    const std::vector<std::string> overrides = {
+        "parallel.dp_size=4", "parallel.bucket_size_mb=0.01",
+        std::string("parallel.overlap_grad_reduce=") + overlap};
+    const Outcome first = train(kLlama, overrides);
+    const Outcome second = train(kLlama, overrides);
+    CHECK(first.losses == second.losses);
+    CHECK(first.norms == second.norms);
+    CHECK(first.weights == second.weights);
+  }
+}

@@ -1,0 +1,32 @@
+// Ranks for tests: threads that each have a communicator, an arena and a stream.
+//
+// fn runs on num_ranks threads at once; what one of them throws is thrown again on the main thread.
+// No doctest macro inside fn: use NEMO_CHECK, or collect and check afterwards.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "lib/device/stream.h"
+#include "lib/launch/thread_ranks.h"
+
+namespace nemo::test {
+
+struct TestRank {
+  TestRank(int rank_, Communicator& world_) : rank(rank_), world(world_) {}
+
+  int rank;
+  Communicator& world;
+  Arena arena{Device{}, int64_t{1} << 30};
+  Stream stream{arena, 1, detect_cpu_isa()};
+};
+
+inline void run_ranks(int num_ranks, const std::function<void(TestRank&)>& fn,
+                      std::chrono::nanoseconds timeout = std::chrono::seconds(60)) {
+  run_thread_ranks(num_ranks, timeout, [&](int rank, Communicator& world) {
+    TestRank test_rank(rank, world);
+    fn(test_rank);
+  });
+}
+
+}  // namespace nemo::test

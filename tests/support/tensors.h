@@ -1,0 +1,144 @@
+// What kernel tests are made of: streams of every kind this machine can run, random and poisoned
+// tensors, and comparison with a reference held as std::vector<double> in row-major order.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "lib/core/philox.h"
+#include "lib/device/stream.h"
+
+namespace nemo::test {
+
+inline std::vector<CpuIsa> available_isas() {
+  if (detect_cpu_isa() == CpuIsa::kV4) return {CpuIsa::kV3, CpuIsa::kV4};
+  return {CpuIsa::kV3};
+}
+
+// Calls body(stream) for every instruction set of this machine with 1, 2 and 3 threads.
+template <typename Body>
+void on_every_stream(Body&& body) {
+  for (CpuIsa isa : available_isas())
+    for (int num_threads : {1, 2, 3}) {
+      CAPTURE(to_string(isa));
+      CAPTURE(num_threads);
+      Arena arena(Device{}, int64_t{1} << 32);
+      Stream stream(arena, num_threads, isa);
+      body(stream);
+    }
+}
+
+// Calls visit(element) for every element of a strided tensor, in row-major order.
+template <typename T, typename Visit>
+void for_each_element(const Tensor& tensor, Visit&& visit) {
+  if (tensor.numel() == 0) return;
+  T* const base = tensor.data<T>();
+  Shape index = tensor.shape();
+  for (int dim = 0; dim < index.num_dims(); ++dim) index[dim] = 0;
+  for (int64_t i = 0; i < tensor.numel(); ++i) {
+    int64_t offset = 0;
+    for (int dim = 0; dim < index.num_dims(); ++dim) offset += index[dim] * tensor.stride(dim);
+    visit(base[offset]);
+    for (int dim = index.num_dims() - 1; dim >= 0 && ++index[dim] == tensor.size(dim); --dim)
+      index[dim] = 0;
+  }
+}
+
+// Every element becomes NaN (the lowest number where T is an integer).
+template <typename T = float>
+void poison(const Tensor& tensor) {
+  using Limits = std::numeric_limits<T>;
+  for_each_element<T>(tensor, [](T& element) {
+    element = Limits::has_quiet_NaN ? Limits::quiet_NaN() : Limits::lowest();
+  });
+}
+
+// A new tensor full of poison: what outputs are before the kernel runs.
+template <typename T = float>
+Tensor poisoned(Stream& stream, const Shape& shape) {
+  Tensor tensor(stream.arena(), DTypeOf<T>::kValue, shape, MemoryCategory::kActivations, "test");
+  poison<T>(tensor);
+  return tensor;
+}
+
+// Uniform in [-scale, scale), by (seed, element index) alone; works on strided tensors.
+inline void fill_random(const Tensor& tensor, uint64_t seed, double scale = 1.0) {
+  uint64_t index = 0;
+  for_each_element<float>(tensor, [&](float& element) {
+    const double unit = philox(seed, index++)[0] * 0x1p-31 - 1.0;
+    element = static_cast<float>(scale * unit);
+  });
+}
+
+inline Tensor random_tensor(Stream& stream, const Shape& shape, uint64_t seed, double scale = 1.0) {
+  Tensor tensor = poisoned(stream, shape);
+  fill_random(tensor, seed, scale);
+  return tensor;
+}
+
+template <typename T>
+Tensor tensor_of(Stream& stream, const Shape& shape, const std::vector<T>& values) {
+  Tensor tensor = poisoned<T>(stream, shape);
+  REQUIRE(tensor.numel() == static_cast<int64_t>(values.size()));
+  size_t i = 0;
+  for_each_element<T>(tensor, [&](T& element) { element = values[i++]; });
+  return tensor;
+}
+
+// The elements in row-major order: as they are, or as the doubles that references compute with.
+template <typename T = float>
+std::vector<T> elements(const Tensor& tensor) {
+  std::vector<T> result;
+  for_each_element<T>(tensor, [&](T& element) { result.push_back(element); });
+  return result;
+}
+
+// A contiguous copy.
+template <typename T = float>
+Tensor copy_of(Stream& stream, const Tensor& source) {
+  return tensor_of<T>(stream, source.shape(), elements<T>(source));
+}
+
+inline std::vector<double> to_doubles(const Tensor& tensor) {
+  const std::vector<float> values = elements(tensor);
+  return {values.begin(), values.end()};
+}
+
+// max |got - expected| / max |expected|; infinite if anything is not finite or the sizes differ.
+template <typename T = float>
+double max_relative_error(const Tensor& got, const std::vector<double>& expected) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const std::vector<T> values = elements<T>(got);
+  if (values.size() != expected.size()) return kInfinity;
+  double error = 0, magnitude = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double difference = std::abs(static_cast<double>(values[i]) - expected[i]);
+    if (!std::isfinite(difference)) return kInfinity;
+    error = std::max(error, difference);
+    magnitude = std::max(magnitude, std::abs(expected[i]));
+  }
+  return magnitude > 0 ? error / magnitude : error > 0 ? kInfinity : 0;
+}
+
+// Bit for bit; NaN equals NaN of the same bits.
+template <typename T = float>
+bool same_bits(const Tensor& a, const Tensor& b) {
+  const std::vector<T> x = elements<T>(a), y = elements<T>(b);
+  return x.size() == y.size() &&
+         (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(T)) == 0);
+}
+
+// Whether nothing has been written to a poisoned tensor, e.g. the gap beside a strided output.
+inline bool is_still_poisoned(const Tensor& tensor) {
+  bool poisoned_everywhere = true;
+  for_each_element<float>(tensor,
+                          [&](float& element) { poisoned_everywhere &= std::isnan(element); });
+  return poisoned_everywhere;
+}
+
+}  // namespace nemo::test

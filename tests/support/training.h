@@ -1,0 +1,114 @@
+// Training runs inside a test: a recipe text, ranks as threads, and what they came to.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "lib/launch/thread_ranks.h"
+#include "lib/model/init.h"
+#include "lib/recipe/resolve.h"
+#include "lib/train/trainer.h"
+
+namespace nemo::test {
+
+inline ResolvedRecipe resolve_text(const std::string& text,
+                                   const std::vector<std::string>& overrides) {
+  return resolve({"test", "test.yaml", "", text}, overrides,
+                 {.current_folder = std::filesystem::current_path().string(), .num_cores = 2});
+}
+
+// Runs body(trainer, rank) on every rank of the recipe's world.
+inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
+                        const std::function<void(Trainer&, int)>& body) {
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("nemo-cpp-test-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  MetricsWriter metrics(folder / "metrics.jsonl");
+  const std::atomic<int> no_signal{0};
+  const TrainInputs inputs = {run, dataset, metrics, no_signal, Clock::now()};
+  run_thread_ranks(static_cast<int>(run.sizes.world), std::chrono::seconds(60),
+                   [&](int rank, Communicator& world) {
+                     Trainer trainer(inputs, world);
+                     body(trainer, rank);
+                   });
+  std::filesystem::remove_all(folder);
+}
+
+using LogicalTensors = std::map<std::string, std::vector<float>>;
+
+// The logical tensors held in one tensor for each parameter; whole, so for one rank's share only
+// where nothing is split.
+inline LogicalTensors logical_tensors(const ParamSet& params,
+                                      const std::function<Tensor(ParamId)>& of) {
+  LogicalTensors result;
+  for (ParamId id = 0; id < params.num_params(); ++id)
+    for (const ParamPart& part : params[id].parts) {
+      const Tensor tensor = part_of(of(id), part);
+      result[part.tensor.name].assign(tensor.data<float>(), tensor.data<float>() + tensor.numel());
+    }
+  return result;
+}
+
+inline LogicalTensors weights_of(const Trainer& trainer) {
+  const ParallelModel& model = trainer.model();
+  return logical_tensors(*model.params, [&](ParamId id) { return model.state->get(id); });
+}
+
+// Of the last step.
+inline LogicalTensors grads_of(const Trainer& trainer) {
+  const ParallelModel& model = trainer.model();
+  return logical_tensors(*model.params, [&](ParamId id) {
+    return model.state->ranges()[static_cast<size_t>(id)].grad.view((*model.params)[id].shape);
+  });
+}
+
+inline double norm(const std::vector<float>& x) {
+  double sum = 0;
+  for (float v : x) sum += static_cast<double>(v) * v;
+  return std::sqrt(sum);
+}
+
+inline double norm(const LogicalTensors& tensors) {
+  double sum = 0;
+  for (const auto& [name, x] : tensors) sum += norm(x) * norm(x);
+  return std::sqrt(sum);
+}
+
+// The largest over the tensors of ||a - b|| / max(||b||, 1e-3 ||all of b||); infinite for a NaN or
+// a tensor only one side has.
+inline double worst_difference(const LogicalTensors& a, const LogicalTensors& b) {
+  const double whole = norm(b);
+  double worst = a.size() == b.size() ? 0 : INFINITY;
+  for (const auto& [name, expected] : b) {
+    const auto found = a.find(name);
+    if (found == a.end() || found->second.size() != expected.size()) return INFINITY;
+    std::vector<float> difference(expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) difference[i] = found->second[i] - expected[i];
+    const double relative = norm(difference) / std::max(norm(expected), 1e-3 * whole);
+    if (!(relative <= worst)) worst = std::isnan(relative) ? INFINITY : relative;
+  }
+  return worst;
+}
+
+// A key bias shifts all scores of a query alike, which softmax does not see: its gradient is zero
+// but for rounding, and Adam turns that noise into steps. Takes key biases out and returns the
+// largest norm of one relative to the norm of all: what must stay noise.
+inline double drop_key_biases(LogicalTensors& tensors) {
+  const double whole = norm(tensors);
+  double worst = 0;
+  std::erase_if(tensors, [&](const auto& entry) {
+    if (!entry.first.ends_with("attention.k.bias")) return false;
+    worst = std::max(worst, norm(entry.second) / whole);
+    return true;
+  });
+  return worst;
+}
+
+}  // namespace nemo::test
