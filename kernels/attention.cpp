@@ -41,7 +41,7 @@ void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const T
   check_inputs(kOp, q, k, v, mask);
   expect_heads(kOp, "o", o, q.shape());
   expect(kOp, "lse", lse, DType::kF32, {q.size(0), q.size(2), q.size(1)});
-  NEMO_DISPATCH(stream, attention_forward, q, k, v, mask, scale, o, lse);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, attention_forward, q, k, v, mask, scale, o, lse);
 }
 
 void attention_backward(Stream& stream, const AttentionBackward& args) {
@@ -54,7 +54,7 @@ void attention_backward(Stream& stream, const AttentionBackward& args) {
   expect_heads(kOp, "dq", args.dq, q.shape());
   expect_heads(kOp, "dk", args.dk, args.k.shape());
   expect_heads(kOp, "dv", args.dv, args.k.shape());
-  NEMO_DISPATCH(stream, attention_backward, args);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, attention_backward, args);
 }
 
 }  // namespace nemo::kernels

@@ -4,6 +4,9 @@
 //   kernels/<op>.cpp        checks the contract once, then NEMO_DISPATCH(stream, op, arguments...)
 //   kernels/cpu/<op>.cpp    compiled once per instruction set, into namespace NEMO_CPU_ISA
 // A missing twin is a link error. No registry, no strings.
+//
+// On a record device an op ends with its contract. One that takes workspace is dispatched with
+// NEMO_DISPATCH_WITH_WORKSPACE instead: its twin runs there too, and returns once it has taken it.
 #pragma once
 
 #include "lib/device/stream.h"
@@ -17,11 +20,15 @@
   decltype(kernels::op) op; \
   }
 
-#define NEMO_DISPATCH(stream, op, ...)                        \
-  do {                                                        \
-    if ((stream).device().kind == DeviceKind::kRecord) break; \
-    if ((stream).isa() == CpuIsa::kV4)                        \
-      cpu_v4::op((stream), __VA_ARGS__);                      \
-    else                                                      \
-      cpu_v3::op((stream), __VA_ARGS__);                      \
+#define NEMO_DISPATCH_WITH_WORKSPACE(stream, op, ...) \
+  do {                                                \
+    if ((stream).isa() == CpuIsa::kV4)                \
+      cpu_v4::op((stream), __VA_ARGS__);              \
+    else                                              \
+      cpu_v3::op((stream), __VA_ARGS__);              \
+  } while (false)
+
+#define NEMO_DISPATCH(stream, op, ...)                                                  \
+  do {                                                                                  \
+    if (!(stream).recording()) NEMO_DISPATCH_WITH_WORKSPACE((stream), op, __VA_ARGS__); \
   } while (false)

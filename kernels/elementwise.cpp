@@ -43,7 +43,7 @@ void convert(Stream& stream, const Tensor& from, const Tensor& to) {
 void sum_squares(Stream& stream, const Tensor& x, const Tensor& sum) {
   expect("sum_squares", "x", x, DType::kF32, x.shape());
   expect("sum_squares", "sum", sum, DType::kF64, {1});
-  NEMO_DISPATCH(stream, sum_squares, x, sum);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, sum_squares, x, sum);
 }
 
 }  // namespace nemo::kernels

@@ -50,7 +50,7 @@ void layernorm_backward(Stream& stream, const LayerNormBackward& args) {
   expect(kOp, "dx", args.dx, DType::kF32, shape);
   expect(kOp, "dweight", args.dweight, DType::kF32, {shape[1]});
   expect(kOp, "dbias", args.dbias, DType::kF32, {shape[1]});
-  NEMO_DISPATCH(stream, layernorm_backward, args);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, layernorm_backward, args);
 }
 
 }  // namespace nemo::kernels

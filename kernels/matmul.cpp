@@ -31,7 +31,7 @@ void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tens
   expect_matrix(kOp, "w", w, {n, k});
   expect_matrix(kOp, "y", y, {m, n});
   if (bias) expect(kOp, "bias", bias, DType::kF32, {n});
-  NEMO_DISPATCH(stream, matmul_forward, x, w, bias, y);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_forward, x, w, bias, y);
 }
 
 void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, const Tensor& dx) {
@@ -40,7 +40,7 @@ void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, co
   expect_matrix(kOp, "dy", dy, {m, n});
   expect_matrix(kOp, "w", w, {n, k});
   expect_matrix(kOp, "dx", dx, {m, k});
-  NEMO_DISPATCH(stream, matmul_backward_input, dy, w, dx);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_input, dy, w, dx);
 }
 
 void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
@@ -50,7 +50,7 @@ void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, c
   expect_matrix(kOp, "dy", dy, {m, n});
   expect_matrix(kOp, "x", x, {m, k});
   expect_matrix(kOp, "dw", dw, {n, k});
-  NEMO_DISPATCH(stream, matmul_backward_weight, dy, x, dw, accumulate);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_weight, dy, x, dw, accumulate);
 }
 
 void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool accumulate) {
@@ -58,7 +58,7 @@ void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool a
   const int64_t m = dy.size(0), n = dy.size(1);
   expect_matrix(kOp, "dy", dy, {m, n});
   expect(kOp, "dbias", dbias, DType::kF32, {n});
-  NEMO_DISPATCH(stream, bias_backward, dy, dbias, accumulate);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, bias_backward, dy, dbias, accumulate);
 }
 
 }  // namespace nemo::kernels

@@ -9,7 +9,8 @@ namespace {
 // A primitive with its memory objects: made once, then given other pointers.
 class Primitive {
  public:
-  Primitive(const MatrixProduct& product, const dnnl::engine& engine) : product_(product) {
+  Primitive(const MatrixProduct& product, const dnnl::engine& engine, bool recording)
+      : product_(product) {
     using Desc = dnnl::memory::desc;
     constexpr auto kF32 = dnnl::memory::data_type::f32;
     const auto& [m, n, k, a, b, c, has_bias, accumulate] = product;
@@ -26,13 +27,14 @@ class Primitive {
     }
     const dnnl::matmul::primitive_desc description({a_desc, b_desc, bias_desc, c_desc}, attributes,
                                                    engine);
+    scratch_bytes_ = static_cast<int64_t>(description.scratchpad_desc().get_size());
+    if (recording) return;  // making the code takes milliseconds
     primitive_ = dnnl::matmul(description);
     a_ = dnnl::memory(a_desc, engine, nullptr);
     b_ = dnnl::memory(b_desc, engine, nullptr);
     c_ = dnnl::memory(c_desc, engine, nullptr);
     if (has_bias) bias_ = dnnl::memory(bias_desc, engine, nullptr);
     scratch_ = dnnl::memory(description.scratchpad_desc(), engine, nullptr);
-    scratch_bytes_ = static_cast<int64_t>(description.scratchpad_desc().get_size());
   }
 
   const MatrixProduct& product() const { return product_; }
@@ -40,6 +42,7 @@ class Primitive {
   void run(Stream& stream, const dnnl::stream& queue, const MatrixOperands& operands) {
     Tensor scratch;
     if (scratch_bytes_ > 0) scratch = stream.workspace(DType::kU8, {scratch_bytes_}, "onednn");
+    if (stream.recording()) return;
     a_.set_data_handle(operands.a);
     b_.set_data_handle(operands.b);
     c_.set_data_handle(operands.c);
@@ -68,18 +71,18 @@ class Primitive {
 class State {
  public:
   void run(Stream& stream, const MatrixProduct& product, const MatrixOperands& operands) {
-    find(product).run(stream, queue_, operands);
+    find(product, stream.recording()).run(stream, queue_, operands);
   }
 
  private:
   // Token counts that differ at every step (experts) must not fill the memory.
   static constexpr size_t kMaxPrimitives = 256;
 
-  Primitive& find(const MatrixProduct& product) {
+  Primitive& find(const MatrixProduct& product, bool recording) {
     for (Primitive& primitive : primitives_)
       if (primitive.product() == product) return primitive;
     if (primitives_.size() == kMaxPrimitives) primitives_.clear();
-    return primitives_.emplace_back(product, engine_);
+    return primitives_.emplace_back(product, engine_, recording);
   }
 
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};

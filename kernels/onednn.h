@@ -26,7 +26,8 @@ struct MatrixOperands {
 };
 
 // Computes it with the stream's threads. The first product of its kind makes a primitive, which the
-// stream keeps; library scratch comes from the stream's arena.
+// stream keeps; library scratch comes from the stream's arena. On a record device the scratch is
+// taken and nothing more.
 void run_onednn(Stream& stream, const MatrixProduct& product, const MatrixOperands& operands);
 
 }  // namespace nemo::kernels

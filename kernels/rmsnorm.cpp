@@ -45,7 +45,8 @@ void rmsnorm_backward(Stream& stream, const Tensor& dy, const Tensor& x, const T
   if (dresidual) expect(kOp, "dresidual", dresidual, DType::kF32, shape);
   expect(kOp, "dx", dx, DType::kF32, shape);
   expect(kOp, "dweight", dweight, DType::kF32, {shape[1]});
-  NEMO_DISPATCH(stream, rmsnorm_backward, dy, x, weight, rstd, dresidual, dx, dweight, accumulate);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, rmsnorm_backward, dy, x, weight, rstd, dresidual, dx,
+                               dweight, accumulate);
 }
 
 }  // namespace nemo::kernels

@@ -184,10 +184,11 @@ void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const T
                      .head_dim = q.size(3),
                      .causal = mask == AttentionMask::kCausal,
                      .scale = scale};
-  if (f.num_keys == 0) return forward_without_keys(f);
+  if (f.num_keys == 0) return stream.recording() ? void() : forward_without_keys(f);
   const int team = attention_team(stream, 2 * q.numel() * f.num_keys / (f.causal ? 2 : 1));
   const int64_t scratch_size = Scratch::size(f.head_dim);
   const Tensor scratch = stream.workspace(DType::kF32, {team, scratch_size}, "attention_forward");
+  if (stream.recording()) return;
   float* memory = static_cast<float*>(scratch.raw());
   const int64_t num_tasks = f.batch * f.num_groups * f.tasks_per_group();
 #pragma omp parallel for schedule(dynamic) num_threads(team)

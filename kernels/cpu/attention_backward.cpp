@@ -271,11 +271,12 @@ void attention_backward(Stream& stream, const AttentionBackward& args) {
                       .head_dim = args.q.size(3),
                       .causal = args.mask == AttentionMask::kCausal,
                       .scale = args.scale};
-  if (a.num_keys == 0) return clear_dq(a);
+  if (a.num_keys == 0) return stream.recording() ? void() : clear_dq(a);
   const Plan plan(stream, a);
   const int64_t num_groups = a.batch * a.num_groups, scratch_size = Scratch::size(a);
   const Tensor scratch =
       stream.workspace(DType::kF32, {plan.team, scratch_size}, "attention_backward");
+  if (stream.recording()) return;
   float* memory = static_cast<float*>(scratch.raw());
 #pragma omp parallel num_threads(static_cast <int>(plan.team))
   {

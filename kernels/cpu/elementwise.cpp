@@ -95,6 +95,7 @@ void sum_squares(Stream& stream, const Tensor& x, const Tensor& sum) {
           sums[chunk] = chunk_squares(x + first, n - first < kChunk ? n - first : kChunk);
         }
       });
+  if (stream.recording()) return;
   double total = 0;
   for (int64_t chunk = 0; chunk < num_chunks; ++chunk) total += sums[chunk];
   sum.data<double>()[0] += total;

@@ -49,7 +49,8 @@ void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, co
 void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
                             bool accumulate) {
   if (dy.size(0) == 0) {
-    for (int64_t i = 0; !accumulate && i < dw.size(0); ++i)
+    if (accumulate || stream.recording()) return;
+    for (int64_t i = 0; i < dw.size(0); ++i)
       for (int64_t j = 0; j < dw.size(1); ++j) dw.data<float>()[i * dw.stride(0) + j] = 0;
     return;
   }

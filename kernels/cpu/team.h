@@ -18,10 +18,11 @@ inline int team_size(const Stream& stream, int64_t bytes) {
 }
 
 // body(begin, end) for one contiguous piece of [0, count) per thread. The pieces are multiples of
-// `grain` but for the last.
+// `grain` but for the last. Nothing runs on a record device.
 template <typename Body>
 inline void parallel_pieces(const Stream& stream, int64_t count, int64_t grain, int64_t bytes,
                             const Body& body) {
+  if (stream.recording()) return;
   const int64_t team = team_size(stream, bytes);
   if (team == 1) return body(int64_t{0}, count);
   const int64_t num_grains = (count + grain - 1) / grain;

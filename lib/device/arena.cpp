@@ -27,20 +27,34 @@ void Buffer::release() {
   if (allocation_ && --allocation_->num_owners == 0) allocation_->arena->free(allocation_);
 }
 
-Arena::Arena(Device device, int64_t capacity)
-    : device_(device), capacity_(round_up(capacity, kAlignment)) {
-  void* base = mmap(nullptr, static_cast<size_t>(capacity_), PROT_READ | PROT_WRITE,
+namespace {
+
+// An address that no x86-64 or arm64 process can map, so that a kernel which touches a record
+// device's memory faults at once.
+constexpr uintptr_t kUnmappable = uintptr_t{1} << 56;
+
+std::byte* reserve(int64_t capacity) {
+  void* base = mmap(nullptr, static_cast<size_t>(capacity), PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)
     throw_usage("[arena] cannot reserve {} bytes of address space for a rank; raise `ulimit -v`",
-                capacity_);
-  madvise(base, static_cast<size_t>(capacity_), MADV_HUGEPAGE);
-  base_ = static_cast<std::byte*>(base);
+                capacity);
+  madvise(base, static_cast<size_t>(capacity), MADV_HUGEPAGE);
+  return static_cast<std::byte*>(base);
+}
+
+}  // namespace
+
+Arena::Arena(Device device, int64_t capacity)
+    : device_(device),
+      capacity_(round_up(capacity, kAlignment)),
+      base_(mapped() ? reserve(capacity_) : reinterpret_cast<std::byte*>(kUnmappable)) {
   free_blocks_.reserve(1024);
   free_blocks_.push_back({0, capacity_});
 }
 
 Arena::~Arena() {
+  if (!mapped()) return;
   ASAN_UNPOISON_MEMORY_REGION(base_, report_.high_water);
   munmap(base_, static_cast<size_t>(capacity_));
 }
@@ -56,8 +70,10 @@ Buffer Arena::allocate(int64_t bytes, MemoryCategory category, const char* name)
         name, size, report_.live_total, capacity_);
   Allocation* allocation = new_allocation();
   *allocation = {this, base_ + offset, size, name, category, 0};
-  ASAN_UNPOISON_MEMORY_REGION(allocation->data, bytes);
-  ASAN_POISON_MEMORY_REGION(allocation->data + bytes, size - bytes);
+  if (mapped()) {
+    ASAN_UNPOISON_MEMORY_REGION(allocation->data, bytes);
+    ASAN_POISON_MEMORY_REGION(allocation->data + bytes, size - bytes);
+  }
 
   const size_t c = static_cast<size_t>(category);
   report_.live[c] += size;
@@ -69,7 +85,7 @@ Buffer Arena::allocate(int64_t bytes, MemoryCategory category, const char* name)
 }
 
 void Arena::free(Allocation* allocation) {
-  ASAN_POISON_MEMORY_REGION(allocation->data, allocation->bytes);
+  if (mapped()) ASAN_POISON_MEMORY_REGION(allocation->data, allocation->bytes);
   report_.live[static_cast<size_t>(allocation->category)] -= allocation->bytes;
   report_.live_total -= allocation->bytes;
   give_block({allocation->data - base_, allocation->bytes});

@@ -59,8 +59,10 @@ class Buffer {
 class Arena {
  public:
   static constexpr int64_t kAlignment = 64;
+  static constexpr int64_t kUnlimited = int64_t{1} << 56;  // of a record device only
 
-  // Reserves `capacity` bytes of address space; pages cost nothing until touched.
+  // Reserves `capacity` bytes of address space; pages cost nothing until touched. A record device
+  // reserves nothing: its buffers lie where any access is a fault.
   Arena(Device device, int64_t capacity);
   ~Arena();
   Arena(const Arena&) = delete;
@@ -81,6 +83,7 @@ class Arena {
     int64_t bytes;
   };
 
+  bool mapped() const { return device_.kind != DeviceKind::kRecord; }
   void free(Allocation* allocation);
   int64_t take_block(int64_t bytes);
   void give_block(Block block);

@@ -19,6 +19,7 @@ class Stream {
   Stream(Arena& arena, int num_threads, CpuIsa isa);
 
   Device device() const { return arena_.device(); }
+  bool recording() const { return device().kind == DeviceKind::kRecord; }
   Arena& arena() { return arena_; }
   int num_threads() const { return num_threads_; }
   CpuIsa isa() const { return isa_; }

@@ -3,15 +3,15 @@
 #include <chrono>
 
 #include "lib/comm/local/local_world.h"
+#include "lib/core/math.h"
 #include "lib/parallel/parallelize.h"
 #include "lib/train/batch_buffers.h"
 
 namespace nemo {
 
 MemoryReport predict_memory(const Recipe& recipe) {
-  constexpr int64_t kPlenty = int64_t{1} << 44;
-  Arena arena(Device{DeviceKind::kRecord}, kPlenty);
-  Stream stream(arena, 1, detect_cpu_isa());
+  Arena arena(Device{DeviceKind::kRecord}, Arena::kUnlimited);
+  Stream stream(arena, narrow<int>(recipe.trainer.threads_per_rank), detect_cpu_isa());
   // Every rank of a replicated layout holds what a rank alone holds.
   LocalWorld world(1, std::chrono::seconds(1));
   const std::unique_ptr<Communicator> alone = world.communicator(0);

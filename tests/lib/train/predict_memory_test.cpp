@@ -18,11 +18,12 @@ const char* const kModels[] = {
 
 }  // namespace
 
-TEST_CASE("the predicted peak is what a run reaches, within 1%, state to the byte") {
+TEST_CASE("the predicted peak is what a run reaches, to the byte") {
   for (const std::string model : kModels)
     for (const std::string batch : {"micro_batch_size: 1", "micro_batch_size: 4"})
       for (const std::string extra :
-           {"parallel.dp_size=2", "parallel.gradient_as_bucket_view=false"}) {
+           {"parallel.dp_size=2", "parallel.gradient_as_bucket_view=false",
+            "trainer.threads_per_rank=2"}) {
         CAPTURE(model);
         CAPTURE(batch);
         CAPTURE(extra);
@@ -38,15 +39,10 @@ TEST_CASE("the predicted peak is what a run reaches, within 1%, state to the byt
           trainer.train_step();
           if (rank == 0) reached = trainer.memory();
         });
-        for (MemoryCategory category :
-             {MemoryCategory::kParameters, MemoryCategory::kGradients, MemoryCategory::kOptimizer,
-              MemoryCategory::kActivations, MemoryCategory::kCommunication}) {
-          CAPTURE(to_string(category));
-          const size_t c = static_cast<size_t>(category);
+        for (size_t c = 0; c < size_t{kNumMemoryCategories}; ++c) {
+          CAPTURE(to_string(static_cast<MemoryCategory>(c)));
           CHECK(predicted.peak[c] == reached.peak[c]);
         }
-        const double ratio =
-            static_cast<double>(predicted.peak_total) / static_cast<double>(reached.peak_total);
-        CHECK(std::abs(ratio - 1) <= 0.01);
+        CHECK(predicted.peak_total == reached.peak_total);
       }
 }
