@@ -11,6 +11,7 @@
 
 #include "lib/checkpoint/json_file.h"
 #include "lib/core/error.h"
+#include "lib/recipe/key_path.h"
 
 namespace nemo {
 namespace {
@@ -169,9 +170,12 @@ ModelConfig apply(const HfConfig& config, ModelConfig model, Unsupported& unsupp
 }
 
 // The leaves of a section, in order, as text.
-class Flatten {
+class Flatten : public KeyPath {
  public:
-  explicit Flatten(const ModelConfig& model) { visit(*this, model); }
+  explicit Flatten(const ModelConfig& model) {
+    enter("model");
+    visit(*this, model);
+  }
 
   struct Leaf {
     std::string key;
@@ -179,9 +183,6 @@ class Flatten {
     std::optional<double> number;
   };
   const std::vector<Leaf>& leaves() const { return leaves_; }
-
-  void enter(std::string_view name) { prefix_ += std::string(name) + '.'; }
-  void leave() { prefix_.resize(prefix_.rfind('.', prefix_.size() - 2) + 1); }
 
   template <typename T>
   void operator()(const Key& key, const std::optional<T>& value) {
@@ -200,10 +201,9 @@ class Flatten {
 
  private:
   void add(const Key& key, std::string text, std::optional<double> number = {}) {
-    leaves_.push_back({prefix_ + std::string(key.name), std::move(text), number});
+    leaves_.push_back({dotted(key), std::move(text), number});
   }
 
-  std::string prefix_ = "model.";
   std::vector<Leaf> leaves_;
 };
 

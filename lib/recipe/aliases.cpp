@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "lib/recipe/key_path.h"
 #include "lib/recipe/nearest.h"
 
 namespace nemo {
@@ -158,23 +159,16 @@ std::optional<std::string> convert_betas(Entry& entry, std::vector<Entry>& more)
 }
 
 // Collects the canonical keys from the schema.
-struct CanonicalKeys {
+struct CanonicalKeys : KeyPath {
   Table& table;
-  std::string prefix;
 
-  void enter(std::string_view section) {
-    prefix += std::string(section);
-    table.add_section(prefix);
-    prefix += ".";
-  }
-  void leave() {
-    prefix.pop_back();
-    const size_t dot = prefix.rfind('.');
-    prefix.resize(dot == std::string::npos ? 0 : dot + 1);
+  void enter(std::string_view name) {
+    KeyPath::enter(name);
+    table.add_section(section());
   }
   template <typename T>
   void operator()(const Key& key, const T&) {
-    const std::string name = prefix + std::string(key.name);
+    const std::string name = dotted(key);
     Convert convert = nullptr;
     if (name == "optim.name") convert = convert_optimizer_name;
     if (name == "optim.betas") convert = convert_betas;
@@ -314,7 +308,7 @@ const Table& table() {
   static const Table kTable = [] {
     Table table;
     const Recipe recipe;
-    CanonicalKeys keys{table, {}};
+    CanonicalKeys keys{{}, table};
     visit(keys, recipe);
     add_model(table);
     add_sizes(table);

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <unordered_map>
 
+#include "lib/recipe/key_path.h"
+
 namespace nemo {
 namespace {
 
@@ -24,28 +26,20 @@ bool is_keyword(const std::string& path) {
 }  // namespace
 
 // Visits the schema and assigns each member from its entries.
-struct Assigner {
+struct Assigner : KeyPath {
   Draft& draft;
   const Groups& recipe;
   const Groups& overrides;
-  std::string prefix = {};
-
-  void enter(std::string_view section) { prefix += std::string(section) + "."; }
-  void leave() {
-    prefix.pop_back();
-    const size_t dot = prefix.rfind('.');
-    prefix.resize(dot == std::string::npos ? 0 : dot + 1);
-  }
 
   template <typename T>
   void operator()(const Key& key, T& member) {
-    const std::string name = prefix + std::string(key.name);
+    const std::string name = dotted(key);
     assign(name, name, key, member);
   }
 
   // The halves of betas can be set apart from each other.
   void operator()(const Key& key, std::array<double, 2>& member) {
-    const std::string name = prefix + std::string(key.name);
+    const std::string name = dotted(key);
     assign(name, name, key, member);
     for (size_t i = 0; i < 2; ++i) assign(fmt::format("{}.{}", name, i), name, key, member[i]);
   }
@@ -137,7 +131,7 @@ void Draft::assign(const std::vector<Entry>& from_recipe,
                    const std::vector<Entry>& from_overrides) {
   const Groups recipe = group_by_key(from_recipe);
   const Groups overrides = group_by_key(from_overrides);
-  Assigner assigner{*this, recipe, overrides};
+  Assigner assigner{{}, *this, recipe, overrides};
   visit(assigner, recipe_);
 }
 

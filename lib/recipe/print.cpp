@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/recipe/key_path.h"
 #include "lib/recipe/value.h"
 
 namespace nemo {
@@ -53,28 +54,25 @@ std::string spell(const PpLayout& layout) {
   return layout.kind == PpLayout::Kind::kAuto ? "auto" : "even";
 }
 
-struct Printer {
+struct Printer : KeyPath {
   int indent;
   const ResolvedRecipe* sources = nullptr;  // comments, where wanted
   std::string out = {};
-  std::string prefix = {};
 
-  void enter(std::string_view section) {
-    out += fmt::format("{:{}}{}:\n", "", indent, section);
-    prefix += std::string(section) + ".";
+  void enter(std::string_view name) {
+    KeyPath::enter(name);
+    out += fmt::format("{:{}}{}:\n", "", indent, name);
     indent += 2;
   }
   void leave() {
+    KeyPath::leave();
     indent -= 2;
-    prefix.pop_back();
-    const size_t dot = prefix.rfind('.');
-    prefix.resize(dot == std::string::npos ? 0 : dot + 1);
   }
   template <typename T>
   void operator()(const Key& key, const T& member) {
     std::string line = fmt::format("{:{}}{}: {}", "", indent, key.name, spell(member));
     if (sources) {
-      const std::string canonical = prefix + std::string(key.name);
+      const std::string canonical = dotted(key);
       constexpr size_t kColumn = 44;
       line.resize(std::max(line.size(), kColumn), ' ');
       line +=
@@ -102,13 +100,13 @@ std::string quote_yaml(const std::string& text) {
 }
 
 std::string print_recipe(const Recipe& recipe, int indent) {
-  Printer printer{indent};
+  Printer printer{{}, indent};
   visit(printer, recipe);
   return printer.out;
 }
 
 std::string print_with_sources(const ResolvedRecipe& resolved) {
-  Printer printer{0, &resolved};
+  Printer printer{{}, 0, &resolved};
   visit(printer, resolved.recipe);
   return printer.out;
 }

@@ -4,26 +4,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/recipe/key_path.h"
 #include "lib/recipe/rules.h"
 
 namespace nemo {
 namespace {
 
 // Derived numbers have the ranges of given ones.
-struct DerivedRanges {
+struct DerivedRanges : KeyPath {
   Draft& draft;
-  std::string prefix = {};
 
-  void enter(std::string_view section) { prefix += std::string(section) + "."; }
-  void leave() {
-    prefix.pop_back();
-    const size_t dot = prefix.rfind('.');
-    prefix.resize(dot == std::string::npos ? 0 : dot + 1);
-  }
   template <typename T>
   void operator()(const Key& key, const T& member) {
     if constexpr (std::same_as<T, int64_t> || std::same_as<T, double>) {
-      const std::string name = prefix + std::string(key.name);
+      const std::string name = dotted(key);
       const double value = static_cast<double>(member);
       if (key.absent != Absent::kDerived || draft.given(name) ||
           (value >= key.min && value <= key.max))
@@ -95,7 +89,7 @@ void check_training(Draft& d) {
 }  // namespace
 
 void check_rules(Draft& draft) {
-  DerivedRanges ranges{draft};
+  DerivedRanges ranges{{}, draft};
   visit(ranges, std::as_const(draft).recipe());
   check_model_rules(draft);
   check_parallel_rules(draft);
