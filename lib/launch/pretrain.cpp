@@ -93,8 +93,7 @@ int run_pretrain(const ResolvedRecipe& run, const PretrainEnvironment& environme
   const TrainInputs inputs = {run, *dataset, metrics, environment.stop_signal,
                               environment.process_start};
   const auto end = [&](int64_t step, const std::string& reason, int code) {
-    const auto wall = std::chrono::duration<double>(Clock::now() - environment.process_start);
-    metrics.write(EndRecord{step, reason, code, wall.count()});
+    metrics.write(EndRecord{step, reason, code, seconds_since(environment.process_start)});
     environment.log.info("{} after step {}; the run is in {}", reason, step, dir.string());
     return code;
   };

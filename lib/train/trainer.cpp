@@ -9,13 +9,6 @@
 #include "lib/train/terminal.h"
 
 namespace nemo {
-namespace {
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-}  // namespace
 
 Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
     : inputs_(inputs),

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 
 #include "lib/comm/communicator.h"
+#include "lib/core/clock.h"
 #include "lib/data/batch.h"
 #include "lib/parallel/parallelize.h"
 #include "lib/recipe/resolve.h"
@@ -13,8 +13,6 @@
 #include "lib/train/metrics.h"
 
 namespace nemo {
-
-using Clock = std::chrono::steady_clock;
 
 // What all ranks of a process share.
 struct TrainInputs {

@@ -3,23 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
+#include "tests/bench/table.h"
 #include "tests/support/run_ranks.h"
 
 using namespace nemo;
-using Clock = std::chrono::steady_clock;
+using bench::Timing;
 
 namespace {
 
 constexpr int kNumBatches = 21;
-
-// Seconds of one call.
-struct Timing {
-  double median = 0;
-  double best = 0;
-};
 
 template <typename Call>
 Timing time_calls(Communicator& world, int calls_per_batch, Call&& call) {
@@ -28,11 +22,9 @@ Timing time_calls(Communicator& world, int calls_per_batch, Call&& call) {
     world.barrier("batch");
     const auto start = Clock::now();
     for (int i = 0; i < calls_per_batch; ++i) call();
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count() /
-                      calls_per_batch);
+    seconds.push_back(seconds_since(start) / calls_per_batch);
   }
-  std::ranges::sort(seconds);
-  return {seconds[kNumBatches / 2], seconds[0]};
+  return bench::timing_of(std::move(seconds));
 }
 
 void bench_all_reduce(int num_ranks, int64_t bytes) {

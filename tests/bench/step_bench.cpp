@@ -83,7 +83,7 @@ void bench_step(const ResolvedRecipe& run) {
     for (int i = 0; i < kSteps; ++i) {
       const Clock::time_point start = Clock::now();
       trainer.train_step();
-      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      seconds.push_back(seconds_since(start));
     }
     memory = trainer.memory();
   });

@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "lib/core/clock.h"
 
 namespace nemo::bench {
 
@@ -16,12 +18,13 @@ struct Timing {
   double best = 0;
 };
 
+inline Timing timing_of(std::vector<double> seconds) {
+  std::ranges::sort(seconds);
+  return {seconds[seconds.size() / 2], seconds[0]};
+}
+
 template <typename Call>
 Timing time_calls(Call&& call) {
-  using Clock = std::chrono::steady_clock;
-  auto seconds_since = [](Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
   constexpr double kBudget = 0.4;
   constexpr size_t kMinCalls = 5;
   call();
@@ -32,8 +35,7 @@ Timing time_calls(Call&& call) {
     call();
     seconds.push_back(seconds_since(start));
   }
-  std::ranges::sort(seconds);
-  return {seconds[seconds.size() / 2], seconds[0]};
+  return timing_of(std::move(seconds));
 }
 
 inline void print_heading(int num_threads) {

@@ -20,9 +20,9 @@ size_t num_lines(const std::string& text) {
 }  // namespace
 
 TEST_CASE("data that cannot serve ends with 3 and one line, before a folder is made") {
-  const RunFolder folder("bad_data");
-  const std::string small = folder.path().string() + ".txt";
-  std::ofstream(small) << "too few";
+  const RunFolder folder;
+  const test::TempFolder data;
+  const std::string small = test::write_file(data / "small.txt", "too few");
   const std::pair<std::string, std::string> cases[] = {
       {"/nowhere.txt", "error: [data.paths] /nowhere.txt: cannot open it: "},
       {small, "error: [data.paths] " + small + ": the training part has 7 tokens"},
@@ -38,11 +38,10 @@ TEST_CASE("data that cannot serve ends with 3 and one line, before a folder is m
     CHECK(num_lines(r.err) == 1);
     CHECK_FALSE(std::filesystem::exists(folder.path()));
   }
-  std::filesystem::remove(small);
 }
 
 TEST_CASE("a log.dir that cannot be written ends with 2 and one line") {
-  const RunFolder folder("bad_folder");
+  const RunFolder folder;
   for (const char* dir : {"/proc/nemo", "/dev/null", "/dev/full/run"}) {
     const ProgramResult r = run_program(folder.pretrain(std::string("log.dir=") + dir));
     CHECK(r.exit_code == 2);
@@ -55,7 +54,7 @@ TEST_CASE("a log.dir that cannot be written ends with 2 and one line") {
 
 #if !defined(__SANITIZE_ADDRESS__)  // whose own books of so much memory would fill the host's
 TEST_CASE("a model larger than memory ends with 2 and says what to do") {
-  const RunFolder folder("too_large");
+  const RunFolder folder;
   const ProgramResult r =
       run_program(folder.pretrain("model.hidden_size=1000000 model.num_attention_heads=10000 "
                                   "model.num_query_groups=10000 model.ffn_hidden_size=10000000"));
@@ -67,7 +66,7 @@ TEST_CASE("a model larger than memory ends with 2 and says what to do") {
 #endif
 
 TEST_CASE("a step that is not finite stops the run with 5, also under --debug") {
-  const RunFolder folder("diverged");
+  const RunFolder folder;
   for (const char* debug : {"", " --debug"}) {
     const ProgramResult r = run_program(folder.pretrain(std::string(kDiverging) + debug));
     CHECK(r.exit_code == 5);
@@ -85,7 +84,7 @@ TEST_CASE("a step that is not finite stops the run with 5, also under --debug") 
 }
 
 TEST_CASE("a step that is not finite can be skipped, and changes nothing") {
-  const RunFolder folder("skipped");
+  const RunFolder folder;
   CHECK(run_program(folder.pretrain(std::string(kDiverging) + "trainer.non_finite=skip "
                                                               "trainer.val_check_interval=1"))
             .exit_code == 0);
@@ -106,9 +105,9 @@ TEST_CASE("a step that is not finite can be skipped, and changes nothing") {
 
 TEST_CASE("a loss that is not finite is null") {
   namespace fs = std::filesystem;
-  const RunFolder folder("null_loss");
-  const fs::path weights = folder.path().string() + "_weights";
-  fs::copy(NEMO_GOLDEN_FOLDER "/llama_gqa", weights);
+  const RunFolder folder;
+  const test::TempFolder weights;
+  fs::copy(NEMO_GOLDEN_FOLDER "/llama_gqa", weights.path());
   const fs::path file = weights / "model.safetensors";
   // The last weight becomes NaN.
   std::fstream(file, std::ios::in | std::ios::out | std::ios::binary)
@@ -117,7 +116,7 @@ TEST_CASE("a loss that is not finite is null") {
   const std::string arguments = folder.pretrain(
       "model.vocab_size=64 model.num_layers=2 model.ffn_hidden_size=64 model.num_query_groups=2 "
       "checkpoint.init_from=" +
-      weights.string());
+      weights.path().string());
   CHECK(run_program(arguments).exit_code == 5);
   REQUIRE(folder.lines("step").size() == 1);
   CHECK(folder.lines("step")[0]["loss"].is_null());
@@ -125,12 +124,11 @@ TEST_CASE("a loss that is not finite is null") {
   CHECK(run_program(arguments + " trainer.non_finite=skip").exit_code == 0);
   REQUIRE(folder.lines("step").size() == 3);
   for (const auto& step : folder.lines("step")) CHECK(step["loss"].is_null());
-  fs::remove_all(weights);
 }
 
 TEST_CASE("a signal lets the step finish and ends the run with 128 + signal") {
   for (int signal : {SIGINT, SIGTERM, SIGUSR1}) {
-    const RunFolder folder("signal");
+    const RunFolder folder;
     RunningProgram program(folder.pretrain("trainer.max_steps=1000000000 dp_size=2"));
     REQUIRE(comes_true([&] { return !folder.lines("step").empty(); }));
     program.send(signal);
@@ -146,7 +144,7 @@ TEST_CASE("a signal lets the step finish and ends the run with 128 + signal") {
 }
 
 TEST_CASE("a second Ctrl-C does not wait for the step") {
-  const RunFolder folder("second_signal");
+  const RunFolder folder;
   // A step of this run takes hours.
   RunningProgram program(folder.pretrain("data.global_batch_size=268435456"));
   REQUIRE(comes_true([&] { return !folder.lines("start").empty(); }));
@@ -160,11 +158,12 @@ TEST_CASE("a second Ctrl-C does not wait for the step") {
 }
 
 TEST_CASE("a closed standard output does not mix with the run's files") {
-  const RunFolder folder("closed");
+  const RunFolder folder;
   const ProgramResult r = run_program(folder.pretrain(">&-"));
   CHECK(r.exit_code == 0);
-  CHECK(read_text(folder.path() / "metrics.jsonl").find("step 1/3") == std::string::npos);
-  CHECK(read_text(folder.path() / "recipe.resolved.yaml").find("step 1/3") == std::string::npos);
+  CHECK(test::read_file(folder.path() / "metrics.jsonl").find("step 1/3") == std::string::npos);
+  CHECK(test::read_file(folder.path() / "recipe.resolved.yaml").find("step 1/3") ==
+        std::string::npos);
   CHECK(folder.events() == std::vector<std::string>{"start", "step", "step", "step", "end"});
 }
 

@@ -1,11 +1,8 @@
 // pretrain --dry-run and recipes, as a user runs them.
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
 #include "tests/cli/run_program.h"
 
@@ -107,18 +104,13 @@ TEST_CASE("wrong usage ends with 2 and a line for each mistake") {
 }
 
 TEST_CASE("a recipe of one's own: found here and on the search path, with places in messages") {
-  namespace fs = std::filesystem;
-  const fs::path folder =
-      fs::temp_directory_path() / ("nemo_cli_recipe_test_" + std::to_string(getpid()));
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  std::ofstream(folder / "mine.yaml") << "model:\n  familly: llama\n";
-  CHECK(has(run_program("pretrain --recipe mine --dry-run", folder).err,
+  const test::TempFolder folder;
+  test::write_file(folder / "mine.yaml", "model:\n  familly: llama\n");
+  CHECK(has(run_program("pretrain --recipe mine --dry-run", folder.path()).err,
             "error: model.familly: unknown key; did you mean model.family? (mine.yaml:2)\n"));
-  setenv("NEMO_CPP_RECIPES", folder.c_str(), 1);
+  setenv("NEMO_CPP_RECIPES", folder.path().c_str(), 1);
   CHECK(has(run_program("pretrain --recipe mine --dry-run").err, "/mine.yaml:2)\n"));
   unsetenv("NEMO_CPP_RECIPES");
-  fs::remove_all(folder);
 }
 
 TEST_CASE("recipes: listed, and shown with sources") {

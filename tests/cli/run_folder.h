@@ -10,15 +10,7 @@ namespace nemo {
 
 class RunFolder {
  public:
-  explicit RunFolder(const std::string& name)
-      : path_(std::filesystem::temp_directory_path() /
-              ("nemo_" + name + "_test_" + std::to_string(getpid()))) {
-    std::filesystem::remove_all(path_);
-  }
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
-  ~RunFolder() { std::filesystem::remove_all(path_); }
-
+  // Does not exist before the run.
   const std::filesystem::path& path() const { return path_; }
 
   // Command line of a run of a few milliseconds a step into this folder, on made-up data.
@@ -33,7 +25,7 @@ class RunFolder {
   // The whole lines of metrics.jsonl, of one event or of all.
   std::vector<nlohmann::json> lines(const std::string& event = "") const {
     std::vector<nlohmann::json> lines;
-    std::istringstream text(read_text(path_ / "metrics.jsonl"));
+    std::istringstream text(test::read_file(path_ / "metrics.jsonl"));
     for (std::string line; std::getline(text, line) && !text.eof();) {
       nlohmann::json json = nlohmann::json::parse(line);
       if (event.empty() || json["event"] == event) lines.push_back(std::move(json));
@@ -56,7 +48,8 @@ class RunFolder {
   }
 
  private:
-  std::filesystem::path path_;
+  test::TempFolder around_;
+  std::filesystem::path path_ = around_ / "run";
 };
 
 }  // namespace nemo

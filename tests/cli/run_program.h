@@ -7,19 +7,12 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <thread>
 
-namespace nemo {
+#include "tests/support/files.h"
 
-inline std::string read_text(const std::filesystem::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
+namespace nemo {
 
 inline int exit_code_of(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -33,19 +26,13 @@ struct ProgramResult {
 
 // `arguments` is shell text, redirections included; the program runs in `folder`.
 inline ProgramResult run_program(const std::string& arguments, const std::string& folder = "/") {
-  namespace fs = std::filesystem;
-  const fs::path base = fs::temp_directory_path() / ("nemo_cli_test_" + std::to_string(getpid()));
-  const std::string out = base.string() + ".out";
-  const std::string err = base.string() + ".err";
+  const test::TempFolder printed;
+  const std::string out = printed / "out";
+  const std::string err = printed / "err";
   const std::string line = "cd '" + folder + "' && " + NEMO_CPP_BINARY + " >" + out + " 2>" + err +
                            " </dev/null " + arguments;
   const int status = std::system(line.c_str());
-  const auto take = [](const std::string& path) {
-    const std::string text = read_text(path);
-    fs::remove(path);
-    return text;
-  };
-  return {exit_code_of(status), take(out), take(err)};
+  return {exit_code_of(status), test::read_file(out), test::read_file(err)};
 }
 
 // A program that runs while the test goes on; killed where the test leaves it.

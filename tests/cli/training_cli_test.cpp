@@ -10,7 +10,7 @@ using namespace nemo;
 using Events = std::vector<std::string>;
 
 TEST_CASE("three steps leave the resolved recipe and the figures of each") {
-  const RunFolder folder("three_steps");
+  const RunFolder folder;
   const ProgramResult r = run_program(folder.pretrain());
   CHECK(r.exit_code == 0);
   CHECK(r.out.starts_with("step 1/3  loss "));
@@ -31,8 +31,8 @@ TEST_CASE("three steps leave the resolved recipe and the figures of each") {
 }
 
 TEST_CASE("training from the resolved recipe reproduces the run bit for bit") {
-  const RunFolder first("first");
-  const RunFolder second("second");
+  const RunFolder first;
+  const RunFolder second;
   CHECK(run_program(first.pretrain("dp_size=2 trainer.seed=7 optim.lr=1e-2")).exit_code == 0);
   const std::string recipe = (first.path() / "recipe.resolved.yaml").string();
   CHECK(
@@ -43,7 +43,7 @@ TEST_CASE("training from the resolved recipe reproduces the run bit for bit") {
 }
 
 TEST_CASE("the same command on two ranks twice gives the same figures") {
-  const RunFolder folder("twice");
+  const RunFolder folder;
   CHECK(run_program(folder.pretrain("dp_size=2")).exit_code == 0);
   const std::string curve = folder.curve();
   CHECK(folder.lines()[0]["world"] == 2);
@@ -53,19 +53,19 @@ TEST_CASE("the same command on two ranks twice gives the same figures") {
 }
 
 TEST_CASE("a second run moves the files of the first to previous/1") {
-  const RunFolder folder("previous");
+  const RunFolder folder;
   CHECK(run_program(folder.pretrain("trainer.max_steps=1")).exit_code == 0);
-  const std::string recipe = read_text(folder.path() / "recipe.resolved.yaml");
-  const std::string metrics = read_text(folder.path() / "metrics.jsonl");
+  const std::string recipe = test::read_file(folder.path() / "recipe.resolved.yaml");
+  const std::string metrics = test::read_file(folder.path() / "metrics.jsonl");
   CHECK(run_program(folder.pretrain("trainer.max_steps=2")).exit_code == 0);
   CHECK(folder.events() == Events{"start", "step", "step", "end"});
-  CHECK(read_text(folder.path() / "previous" / "1" / "recipe.resolved.yaml") == recipe);
-  CHECK(read_text(folder.path() / "previous" / "1" / "metrics.jsonl") == metrics);
+  CHECK(test::read_file(folder.path() / "previous" / "1" / "recipe.resolved.yaml") == recipe);
+  CHECK(test::read_file(folder.path() / "previous" / "1" / "metrics.jsonl") == metrics);
 }
 
 TEST_CASE("evaluation at its interval and at the end, the same on one rank and on two") {
-  const RunFolder one("one_rank");
-  const RunFolder two("two_ranks");
+  const RunFolder one;
+  const RunFolder two;
   CHECK(run_program(one.pretrain("trainer.max_steps=3 trainer.val_check_interval=2 "
                                  "trainer.limit_val_batches=3 dp_size=1"))
             .exit_code == 0);
@@ -86,8 +86,8 @@ TEST_CASE("evaluation at its interval and at the end, the same on one rank and o
 }
 
 TEST_CASE("training starts from Hugging Face weights of the same sizes") {
-  const RunFolder folder("hugging_face");
-  const RunFolder random("random_weights");
+  const RunFolder folder;
+  const RunFolder random;
   const std::string model =
       "model.vocab_size=64 model.num_layers=2 model.ffn_hidden_size=64 model.head_dim=8 "
       "model.num_query_groups=2 ";

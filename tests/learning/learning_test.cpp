@@ -1,31 +1,30 @@
 // The quickstart's model learns its text: what it says of held-out text is better than what
 // counting byte trigrams says.
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "lib/launch/pretrain.h"
 #include "lib/recipe/shipped.h"
+#include "tests/support/files.h"
 #include "tests/support/trigram.h"
 
 using namespace nemo;
-namespace fs = std::filesystem;
 
 TEST_CASE("llama_tiny on four ranks beats a byte-trigram model on held-out text") {
-  const fs::path dir = fs::temp_directory_path() / ("nemo-learning-" + std::to_string(getpid()));
+  const test::TempFolder folder;
   const std::vector<std::string> overrides = {"trainer.devices=4", "log.every=100",
                                               "trainer.limit_val_batches=1000",
-                                              "log.dir=" + dir.string()};
+                                              "log.dir=" + folder.path().string()};
   const ResolvedRecipe run =
       resolve(find_shipped("llama_tiny"), overrides,
-              {.current_folder = fs::current_path().string(), .num_cores = 2});
+              {.current_folder = std::filesystem::current_path().string(), .num_cores = 2});
   const std::atomic<int> no_signal{0};
   const auto log = make_stderr_logger(false);
   CHECK(run_pretrain(run, {"test", "host", no_signal, Clock::now(), *log}) == 0);
 
-  std::ifstream file(dir / "metrics.jsonl");
+  std::ifstream file(folder / "metrics.jsonl");
   double first_loss = 0, last_loss = 0, held_out = INFINITY;
   int64_t held_out_tokens = 0;
   for (std::string line; std::getline(file, line);) {
@@ -36,7 +35,6 @@ TEST_CASE("llama_tiny on four ranks beats a byte-trigram model on held-out text"
     held_out = event["loss"];
     held_out_tokens = event["num_tokens"];
   }
-  fs::remove_all(dir);
   const TrigramLoss trigram = trigram_loss(run.recipe.data, run.recipe.model.vocab_size,
                                            held_out_tokens / run.recipe.data.seq_length);
   MESSAGE("held-out loss " << held_out << ", trigram " << trigram.nats << " nats per byte");

@@ -1,8 +1,6 @@
 // Training runs inside a test: a recipe text, ranks as threads, and what they came to.
 #pragma once
 
-#include <unistd.h>
-
 #include <atomic>
 #include <cstring>
 #include <filesystem>
@@ -15,6 +13,7 @@
 #include "lib/model/init.h"
 #include "lib/recipe/resolve.h"
 #include "lib/train/trainer.h"
+#include "tests/support/files.h"
 
 namespace nemo::test {
 
@@ -27,9 +26,7 @@ inline ResolvedRecipe resolve_text(const std::string& text,
 // Runs body(trainer, rank) on every rank of the recipe's world.
 inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
                         const std::function<void(Trainer&, int)>& body) {
-  const std::filesystem::path folder =
-      std::filesystem::temp_directory_path() / ("nemo-cpp-test-" + std::to_string(getpid()));
-  std::filesystem::create_directories(folder);
+  const TempFolder folder;
   MetricsWriter metrics(folder / "metrics.jsonl");
   const std::atomic<int> no_signal{0};
   const TrainInputs inputs = {run, dataset, metrics, no_signal, Clock::now()};
@@ -38,7 +35,6 @@ inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
                      Trainer trainer(inputs, world);
                      body(trainer, rank);
                    });
-  std::filesystem::remove_all(folder);
 }
 
 using LogicalTensors = std::map<std::string, std::vector<float>>;

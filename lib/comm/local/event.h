@@ -7,12 +7,11 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 
-namespace nemo::local {
+#include "lib/core/clock.h"
 
-using Clock = std::chrono::steady_clock;
+namespace nemo::local {
 
 class Event {
  public:

@@ -49,7 +49,7 @@ std::vector<std::string> mismatches(const std::string& folder, ModelConfig model
 
 // The lines for a config.json of this text.
 std::vector<std::string> mismatches_of_text(const std::string& json, const ModelConfig& model) {
-  const TempDir dir;
+  const TempFolder dir;
   write_file(dir / "config.json", json);
   return hf_config_mismatches(dir.path(), model);
 }

@@ -280,7 +280,7 @@ TEST_CASE("every fp16 number and every bf16 number becomes its fp32 value") {
 }
 
 TEST_CASE("shards are read through their index") {
-  const TempDir dir;
+  const TempFolder dir;
   write_tensors(dir / "one.safetensors", {{"model.norm.weight", {1, 2, 3}}, {"b", {4}}});
   write_tensors(dir / "two.safetensors", {{"a", {5, 6}}});
   write_file(dir / kIndex, R"({"metadata":{"total_size":24},"weight_map":{
@@ -295,7 +295,7 @@ TEST_CASE("shards are read through their index") {
 }
 
 TEST_CASE("an index and shards that disagree are refused") {
-  const TempDir dir;
+  const TempFolder dir;
   write_tensors(dir / "one.safetensors", {{"a", {1}}, {"b", {2}}});
   write_tensors(dir / "two.safetensors", {{"a", {3}}});
   const auto error = [&](const std::string& index) {
@@ -320,7 +320,7 @@ TEST_CASE("an index and shards that disagree are refused") {
 }
 
 TEST_CASE("a folder must hold one checkpoint") {
-  const TempDir dir;
+  const TempFolder dir;
   const auto error = [&] { return error_of([&] { HfCheckpoint checkpoint(dir.path()); }); };
   CHECK(contains(error(), "exit 3: [huggingface] " + dir.path().string() +
                               ": expected either model.safetensors or "
@@ -332,7 +332,7 @@ TEST_CASE("a folder must hold one checkpoint") {
 }
 
 TEST_CASE("a body saved without its prefix is found, a missing or misshapen tensor is not") {
-  const TempDir dir;
+  const TempFolder dir;
   write_tensors(dir / "model.safetensors", {{"ln_f.weight", {1, 2}}});
   const HfCheckpoint checkpoint(dir.path());
   const auto error = [&](Family family, const LogicalTensor& tensor) {

@@ -22,7 +22,7 @@ const std::string kHeader = R"({"__metadata__":{"format":"pt"},)"
                             R"("b":{"dtype":"F32","shape":[3,1],"data_offsets":[4,16]}})";
 
 std::string open_error(const std::string& bytes) {
-  const TempDir dir;
+  const TempFolder dir;
   write_file(dir / "m.safetensors", bytes);
   return error_of([&] { SafetensorsFile(dir / "m.safetensors"); });
 }
@@ -39,7 +39,7 @@ std::string one(const std::string& shape, const std::string& offsets) {
 }  // namespace
 
 TEST_CASE("a written safetensors file reads back, and its bytes are the format's") {
-  const TempDir dir;
+  const TempFolder dir;
   const auto path = dir / "m.safetensors";
   const std::array<float, 3> b = {1.0f, -2.5f, 3e-9f};
   const std::array<BFloat16, 2> a = {to_bfloat16(7.0f), to_bfloat16(-0.5f)};
@@ -114,7 +114,7 @@ TEST_CASE("each dtype has its width") {
 }
 
 TEST_CASE("an unfinished write leaves nothing; writing too much or too little is a bug") {
-  const TempDir dir;
+  const TempFolder dir;
   {
     SafetensorsWriter writer(dir / "m.safetensors", {{"a", DType::kF32, {2}}});
     const float value = 0;
@@ -133,7 +133,7 @@ TEST_CASE("an unfinished write leaves nothing; writing too much or too little is
 }
 
 TEST_CASE("a full disk is a data error" * doctest::skip(!std::filesystem::exists("/dev/full"))) {
-  const TempDir dir;
+  const TempFolder dir;
   std::filesystem::create_symlink("/dev/full", dir / "m.tmp");
   CHECK(contains(error_of([&] {
                    SafetensorsWriter(dir / "m", {{"a", DType::kF32, {2}}});
@@ -142,7 +142,7 @@ TEST_CASE("a full disk is a data error" * doctest::skip(!std::filesystem::exists
 }
 
 TEST_CASE("files that are no safetensors files are refused by name") {
-  const TempDir dir;
+  const TempFolder dir;
   CHECK(contains(
       error_of([&] { SafetensorsFile(dir / "none"); }),
       "exit 3: [safetensors] " + (dir / "none").string() + ": cannot open it: No such file"));
@@ -156,7 +156,7 @@ TEST_CASE("files that are no safetensors files are refused by name") {
 }
 
 TEST_CASE("a header longer than the format allows is refused before it is read") {
-  const TempDir dir;
+  const TempFolder dir;
   const uint64_t length = 100'000'001;
   write_file(dir / "m", std::string(reinterpret_cast<const char*>(&length), 8));
   std::filesystem::resize_file(dir / "m", 200'000'000);  // sparse
@@ -242,7 +242,7 @@ TEST_CASE("a file cut anywhere is refused") {
 
 // Whatever the bytes are: a data error, or tensors that cover the data exactly.
 TEST_CASE("flipped bytes never crash or lead out of the file") {
-  const TempDir dir;
+  const TempFolder dir;
   const auto path = dir / "m";
   std::vector<SafetensorsWriter::Spec> specs;
   for (int i = 0; i < 12; ++i)

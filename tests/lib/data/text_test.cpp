@@ -9,9 +9,11 @@
 #include <string>
 
 #include "lib/core/error.h"
-#include "tests/lib/data/files.h"
+#include "tests/lib/data/text_config.h"
+#include "tests/support/files.h"
 
 using namespace nemo;
+using namespace nemo::test;
 
 namespace {
 
@@ -51,7 +53,8 @@ TEST_CASE("samples are bytes and end-of-document tokens, with the parts of all f
   const TempFolder folder;
   // With the end token 10 tokens and 5: training takes 8 and 4, validation 1 and 0 (half to even:
   // 4.5 cuts at 4), test the rest.
-  DataConfig config = text_config({folder.write("a", "abcdefghi"), folder.write("b", "vwxy")}, 2);
+  DataConfig config =
+      text_config({write_file(folder / "a", "abcdefghi"), write_file(folder / "b", "vwxy")}, 2);
   config.split = {8, 1, 1};
   const TextDataset dataset(config, 257, 1, kTrainOnly);
   CHECK(dataset.num_tokens(Part::kTrain) == 12);
@@ -68,7 +71,8 @@ TEST_CASE("samples are bytes and end-of-document tokens, with the parts of all f
 
 TEST_CASE("the end-of-document token closes every file, and only where the vocabulary has it") {
   const TempFolder folder;
-  DataConfig config = text_config({folder.write("a", "ab"), folder.write("b", "\xff")}, 4);
+  DataConfig config =
+      text_config({write_file(folder / "a", "ab"), write_file(folder / "b", "\xff")}, 4);
   config.split = {1, 0, 0};
   CHECK(read(TextDataset(config, 257, 1, kTrainOnly), Part::kTrain, 0, 4) ==
         std::vector<int32_t>{'a', 'b', kEndOfDocument, 255, kEndOfDocument});
@@ -81,7 +85,7 @@ TEST_CASE("the end-of-document token closes every file, and only where the vocab
 
 TEST_CASE("shares are relative, cumulated, and cut half to even") {
   const TempFolder folder;
-  DataConfig config = text_config({folder.write("a", std::string(1000, 'x'))}, 1);
+  DataConfig config = text_config({write_file(folder / "a", std::string(1000, 'x'))}, 1);
   const auto sizes = [&](std::array<double, 3> split) {
     config.split = split;
     const TextDataset d(config, 256, 1, kTrainOnly);
@@ -98,7 +102,7 @@ TEST_CASE("training is shuffled by seed and pass, validation never") {
   const TempFolder folder;
   std::string content;
   for (int i = 0; i < 250; ++i) content.push_back(static_cast<char>(i));
-  DataConfig config = text_config({folder.write("a", content)}, 2);
+  DataConfig config = text_config({write_file(folder / "a", content)}, 2);
   config.shuffle = true;
   const TextDataset dataset(config, 256, 1234, kTrainAndValidation);
   const EpochOrder order(112, true, 1234);
@@ -114,39 +118,39 @@ TEST_CASE("training is shuffled by seed and pass, validation never") {
 
 TEST_CASE("files that cannot serve are named with what to do") {
   const TempFolder folder;
-  const std::string good = folder.write("good", std::string(100, 'x'));
+  const std::string good = write_file(folder / "good", std::string(100, 'x'));
   const auto with = [&](const std::string& path) { return text_config({good, path}, 4); };
-  const std::string missing = folder.path("missing");
+  const std::string missing = folder / "missing";
   CHECK(has(opening(with(missing), 257), missing + ": cannot open it: No such file"));
-  const std::string empty = folder.write("empty", "");
+  const std::string empty = write_file(folder / "empty", "");
   CHECK(has(opening(with(empty), 257), empty + ": it is empty, 0 bytes of at least 1"));
-  CHECK(has(opening(with(folder.path("")), 257), "it is a folder"));
-  const std::string pipe = folder.path("pipe");
+  CHECK(has(opening(with(folder.path()), 257), "it is a folder"));
+  const std::string pipe = folder / "pipe";
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
   CHECK(has(opening(with(pipe), 257), pipe + ": it is not a regular file"));
   CHECK(has(opening(with(good + "/x"), 257), "Not a directory"));
-  const std::string high = folder.write("high", "abc\x80");
+  const std::string high = write_file(folder / "high", "abc\x80");
   const std::string error = opening(with(high), 128);
   CHECK(has(error, high + ": byte 128 at offset 3 is no token of model.vocab_size 128"));
 }
 
 TEST_CASE("a needed part without a sample is refused with both numbers") {
   const TempFolder folder;
-  const DataConfig config = text_config({folder.write("a", std::string(40, 'x'))}, 4);
+  const DataConfig config = text_config({write_file(folder / "a", std::string(40, 'x'))}, 4);
   const std::string error = opening(config, 256);
   CHECK(has(error, "a: the validation part has 4 tokens, data.seq_length 4 needs 5"));
   CHECK(TextDataset(config, 256, 1, kTrainOnly).num_samples(Part::kValidation) == 0);
   DataConfig no_train = config;
   no_train.split = {0, 1, 0};
   CHECK(has(opening(no_train, 256), "the training part has 0 tokens"));
-  CHECK(TextDataset(text_config({folder.write("b", std::string(41, 'x'))}, 3), 256, 1,
+  CHECK(TextDataset(text_config({write_file(folder / "b", std::string(41, 'x'))}, 3), 256, 1,
                     kTrainAndValidation)
             .num_samples(Part::kValidation) == 1);
 }
 
 TEST_CASE("settings that no file could satisfy are wrong usage") {
   const TempFolder folder;
-  const std::string good = folder.write("good", std::string(100, 'x'));
+  const std::string good = write_file(folder / "good", std::string(100, 'x'));
   DataConfig config = text_config({}, 4);
   CHECK(has(opening(config, 257, ExitCode::kUsage), "[data.paths] 0 files"));
   config = text_config({good}, 4);

@@ -5,17 +5,19 @@
 #include <cmath>
 #include <string>
 
-#include "tests/lib/data/files.h"
+#include "tests/lib/data/text_config.h"
+#include "tests/support/files.h"
 
 using namespace nemo;
+using namespace nemo::test;
 
 TEST_CASE("the trigram model's loss on a text small enough to count by hand") {
   const TempFolder folder;
   // Training: ababababab. Validation: abac, whose targets are b (after end, a), a (after a, b) and
   // c (after b, a).
-  DataConfig data = text_config({folder.write("t",
-                                              "abababababababababababababababab"
-                                              "abac")},
+  DataConfig data = text_config({write_file(folder / "t",
+                                            "abababababababababababababababab"
+                                            "abac")},
                                 3);
   data.split = {32, 4, 0};
   // 10 training samples: 31 tokens, so (end, a) -> b once, (a, b) -> a 15 times, (b, a) -> b 14.
@@ -31,7 +33,7 @@ TEST_CASE("the trigram model's loss on long texts lies well below that of guessi
   const TempFolder folder;
   std::string text;
   for (int i = 0; i < 3000; ++i) text += "line " + std::to_string(i * i % 97) + "\n";
-  const DataConfig data = text_config({folder.write("t", text)}, 32);
+  const DataConfig data = text_config({write_file(folder / "t", text)}, 32);
   const TrigramLoss all = trigram_loss(data, 257, INT64_MAX);
   CHECK(all.num_targets % 32 == 0);
   CHECK(trigram_loss(data, 257, 5).num_targets == 5 * 32);

@@ -4,14 +4,11 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 
 #include "lib/recipe/print.h"
 #include "lib/recipe/runnable.h"
 #include "tests/lib/recipe/helpers.h"
+#include "tests/support/files.h"
 
 using namespace nemo;
 
@@ -20,11 +17,6 @@ namespace {
 ResolvedRecipe resolve_shipped(const std::string& name,
                                const std::vector<std::string>& overrides = {}) {
   return resolve(find_recipe(name, "/", ""), overrides, here());
-}
-
-void write(const std::filesystem::path& path, const std::string& text) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path) << text;
 }
 
 }  // namespace
@@ -108,14 +100,11 @@ TEST_CASE("numbers print so that every YAML reads a number") {
 }
 
 TEST_CASE("a recipe is found by path, in the current folder, on the search path, then shipped") {
-  namespace fs = std::filesystem;
-  const fs::path root =
-      fs::temp_directory_path() / ("nemo_find_recipe_test_" + std::to_string(getpid()));
-  fs::remove_all(root);
-  write(root / "here" / "mine.yaml", "here");
-  write(root / "here" / "llama_tiny.yaml", "own llama");
-  write(root / "one" / "mine.yaml", "one");
-  write(root / "two" / "other.yaml", "two");
+  const test::TempFolder root;
+  test::write_file(root / "here" / "mine.yaml", "here");
+  test::write_file(root / "here" / "llama_tiny.yaml", "own llama");
+  test::write_file(root / "one" / "mine.yaml", "one");
+  test::write_file(root / "two" / "other.yaml", "two");
   const std::string current = root / "here";
   const std::string search = (root / "one").string() + ":" + (root / "two").string();
   CHECK(find_recipe("mine", current, search).text == "here");
@@ -131,7 +120,6 @@ TEST_CASE("a recipe is found by path, in the current folder, on the search path,
                        "--recipe: no 'lama_tiny' in the current folder, in NEMO_CPP_RECIPES (not "
                        "set) or among the shipped recipes; did you mean llama_tiny?",
                        UserError);
-  fs::remove_all(root);
 }
 
 TEST_CASE("what cannot run yet is named, what can is not") {

@@ -1,11 +1,12 @@
 #include "lib/train/metrics.h"
 
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+
+#include "tests/support/files.h"
 
 using namespace nemo;
 namespace fs = std::filesystem;
@@ -22,8 +23,8 @@ std::vector<nlohmann::json> lines_of(const fs::path& path) {
 }  // namespace
 
 TEST_CASE("every event is one line with the fields the contract names") {
-  const fs::path path = fs::temp_directory_path() / ("nemo-metrics-" + std::to_string(getpid()));
-  fs::remove(path);
+  const test::TempFolder folder;
+  const fs::path path = folder / "metrics.jsonl";
   {
     MetricsWriter writer(path);
     StartRecord start{};
@@ -44,7 +45,6 @@ TEST_CASE("every event is one line with the fields the contract names") {
     writer.write(EndRecord{3, "max_steps", 0, 12.5});
   }
   const auto lines = lines_of(path);
-  fs::remove(path);
   REQUIRE(lines.size() == 4);
   CHECK(lines[0]["event"] == "start");
   CHECK(lines[0]["mesh"]["dp"] == 2);
