@@ -32,7 +32,7 @@ std::string print_group(std::vector<int64_t> ranks) {
 }
 
 std::string print_groups(const Sizes& s) {
-  const Grid grid({s.tp, s.cp, s.dp, s.pp, s.etp, s.ep, s.edp, s.dp_replicate});
+  const Grid grid(s);
   const std::vector<std::pair<std::string_view, std::vector<Axis>>> kinds = {
       {"tp", {Axis::kTp}},           {"cp", {Axis::kCp}},
       {"dp", {Axis::kDp}},           {"dp_cp", {Axis::kDp, Axis::kCp}},

@@ -19,7 +19,7 @@ StartRecord start_record(const ResolvedRecipe& run, const PretrainEnvironment& e
   record.time = utc_now();
   record.version = environment.version;
   record.world = narrow<int>(run.sizes.world);
-  const Grid grid = grid_of(run.sizes);
+  const Grid grid(run.sizes);
   for (Axis axis : {Axis::kTp, Axis::kCp, Axis::kDp, Axis::kPp, Axis::kEp, Axis::kEtp, Axis::kEdp,
                     Axis::kDpReplicate, Axis::kDpShard})
     record.mesh.emplace_back(to_string(axis), grid.size(axis));

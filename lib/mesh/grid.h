@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/recipe/sizes.h"
+
 namespace nemo {
 
 // kDpReplicate and kDpShard are parts of kDp; the last three belong to the expert grid.
@@ -23,18 +25,7 @@ std::string_view to_string(Axis axis);
 
 class Grid {
  public:
-  // tp*cp*dp*pp must equal etp*ep*edp*pp, and dp_replicate divide dp.
-  struct Sizes {
-    int64_t tp = 1;
-    int64_t cp = 1;
-    int64_t dp = 1;
-    int64_t pp = 1;
-    int64_t etp = 1;
-    int64_t ep = 1;
-    int64_t edp = 1;
-    int64_t dp_replicate = 1;
-  };
-
+  // Of the axes' sizes alone: tp*cp*dp*pp must equal etp*ep*edp*pp, and dp_replicate divide dp.
   explicit Grid(const Sizes& sizes);
 
   int64_t world() const;

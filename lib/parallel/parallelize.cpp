@@ -4,17 +4,6 @@
 
 namespace nemo {
 
-Grid grid_of(const Sizes& sizes) {
-  return Grid({.tp = sizes.tp,
-               .cp = sizes.cp,
-               .dp = sizes.dp,
-               .pp = sizes.pp,
-               .etp = sizes.etp,
-               .ep = sizes.ep,
-               .edp = sizes.edp,
-               .dp_replicate = sizes.dp_replicate});
-}
-
 ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& stream) {
   ParallelModel result;
   // 1. What this rank holds of each logical tensor.

@@ -8,12 +8,8 @@
 #include "lib/optim/adamw.h"
 #include "lib/parallel/parameter_state.h"
 #include "lib/parallel/stage.h"
-#include "lib/recipe/sizes.h"
 
 namespace nemo {
-
-// The two grids of a resolved recipe.
-Grid grid_of(const Sizes& sizes);
 
 // What one rank trains: its layers, their weights and gradients, its optimizer state.
 struct ParallelModel {

@@ -13,8 +13,8 @@ struct Sizes {
   int64_t dp = 1;
   int64_t pp = 1;
   int64_t vpp = 1;
-  int64_t ep = 1;
   int64_t etp = 1;
+  int64_t ep = 1;
   int64_t edp = 1;
   int64_t dp_replicate = 1;
   int64_t dp_shard = 1;

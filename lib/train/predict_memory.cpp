@@ -15,7 +15,7 @@ MemoryReport predict_memory(const Recipe& recipe) {
   // Every rank of a replicated layout holds what a rank alone holds.
   LocalWorld world(1, std::chrono::seconds(1));
   const std::unique_ptr<Communicator> alone = world.communicator(0);
-  const DeviceMesh mesh(*alone, Grid(Grid::Sizes{}));
+  const DeviceMesh mesh(*alone, Grid(Sizes{}));
   ParallelModel model = parallelize(recipe, mesh, stream);
   const BatchBuffers buffers(arena, recipe.data.micro_batch_size, recipe.data.seq_length);
   const MicroBatch& batch = buffers.batch();

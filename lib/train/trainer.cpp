@@ -16,7 +16,7 @@ Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
       world_(world),
       arena_(Device{}, host_memory_bytes()),
       stream_(arena_, narrow<int>(recipe_.trainer.threads_per_rank), detect_cpu_isa()),
-      mesh_(world, grid_of(inputs.run.sizes)),
+      mesh_(world, Grid(inputs.run.sizes)),
       model_(parallelize(recipe_, mesh_, stream_)),
       sampler_(inputs.dataset, recipe_.data, mesh_[Axis::kDp].size(), mesh_[Axis::kDp].rank()),
       buffers_(arena_, recipe_.data.micro_batch_size, recipe_.data.seq_length),

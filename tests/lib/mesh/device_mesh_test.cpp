@@ -16,7 +16,7 @@ using Groups = std::vector<std::vector<int>>;
 
 // The groups of a mesh as their members see them: each rank gathers the world ranks of its group.
 template <typename GroupOf>
-Groups gather_groups(const Grid::Sizes& sizes, GroupOf group_of) {
+Groups gather_groups(const Sizes& sizes, GroupOf group_of) {
   std::mutex mutex;
   Groups groups;
   const Grid grid(sizes);
@@ -34,14 +34,14 @@ Groups gather_groups(const Grid::Sizes& sizes, GroupOf group_of) {
   return groups;
 }
 
-Groups gather_groups(const Grid::Sizes& sizes, Axis axis) {
+Groups gather_groups(const Sizes& sizes, Axis axis) {
   return gather_groups(sizes, [&](const DeviceMesh& mesh) -> Communicator& { return mesh[axis]; });
 }
 
 }  // namespace
 
 TEST_CASE("every group holds the ranks of the worked example, in order") {
-  const Grid::Sizes sizes = {.tp = 2, .cp = 2, .dp = 2, .pp = 2, .etp = 2, .ep = 2, .edp = 2};
+  const Sizes sizes = {.tp = 2, .cp = 2, .dp = 2, .pp = 2, .etp = 2, .ep = 2, .edp = 2};
   const Groups pairs = {{0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}, {10, 11}, {12, 13}, {14, 15}};
   const Groups cp = {{0, 2}, {1, 3}, {4, 6}, {5, 7}, {8, 10}, {9, 11}, {12, 14}, {13, 15}};
   const Groups dp = {{0, 4}, {1, 5}, {2, 6}, {3, 7}, {8, 12}, {9, 13}, {10, 14}, {11, 15}};
@@ -63,10 +63,10 @@ TEST_CASE("every group holds the ranks of the worked example, in order") {
 }
 
 TEST_CASE("experts spread over the ranks of a stage, replicas over the outer data ranks") {
-  const Grid::Sizes experts = {.tp = 2, .dp = 4, .pp = 2, .etp = 1, .ep = 4, .edp = 2};
+  const Sizes experts = {.tp = 2, .dp = 4, .pp = 2, .etp = 1, .ep = 4, .edp = 2};
   CHECK(gather_groups(experts, Axis::kEp) ==
         Groups{{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9, 10, 11}, {12, 13, 14, 15}});
-  const Grid::Sizes replicas = {.cp = 2, .dp = 4, .edp = 8, .dp_replicate = 2};
+  const Sizes replicas = {.cp = 2, .dp = 4, .edp = 8, .dp_replicate = 2};
   CHECK(gather_groups(replicas, Axis::kDpReplicate) == Groups{{0, 4}, {1, 5}, {2, 6}, {3, 7}});
   CHECK(gather_groups(replicas, Axis::kDpShard) == Groups{{0, 2}, {1, 3}, {4, 6}, {5, 7}});
   CHECK(gather_groups(replicas, std::mem_fn(&DeviceMesh::dp_shard_cp)) ==

@@ -63,7 +63,7 @@ TEST_CASE("dp splits into replicas outside and shards inside") {
 }
 
 TEST_CASE("a rank is its coordinates, on both grids") {
-  const Grid::Sizes s = {
+  const Sizes s = {
       .tp = 2, .cp = 3, .dp = 4, .pp = 5, .etp = 1, .ep = 6, .edp = 4, .dp_replicate = 2};
   const Grid grid(s);
   for (int64_t rank = 0; rank < grid.world(); ++rank) {
