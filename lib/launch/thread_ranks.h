@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "lib/comm/local/local_world.h"
+#include "lib/comm/shared/thread_world.h"
 
 namespace nemo {
 
@@ -52,7 +52,7 @@ class RankFailures {
 // here. `timeout`: of every wait in the world. Inline, so that the tests of all rooms can use it.
 inline void run_thread_ranks(int num_ranks, std::chrono::nanoseconds timeout,
                              const std::function<void(int, Communicator&)>& fn) {
-  LocalWorld world(num_ranks, timeout);
+  ThreadWorld world(num_ranks, timeout);
   RankFailures failures;
   auto run = [&](int rank) {
     try {

@@ -2,7 +2,7 @@
 
 #include <chrono>
 
-#include "lib/comm/local/local_world.h"
+#include "lib/comm/shared/thread_world.h"
 #include "lib/core/math.h"
 #include "lib/parallel/parallelize.h"
 #include "lib/train/batch_buffers.h"
@@ -13,7 +13,7 @@ MemoryReport predict_memory(const Recipe& recipe) {
   Arena arena(Device{DeviceKind::kRecord}, Arena::kUnlimited);
   Stream stream(arena, narrow<int>(recipe.trainer.threads_per_rank), detect_cpu_isa());
   // Every rank of a replicated layout holds what a rank alone holds.
-  LocalWorld world(1, std::chrono::seconds(1));
+  ThreadWorld world(1, std::chrono::seconds(1));
   const std::unique_ptr<Communicator> alone = world.communicator(0);
   const DeviceMesh mesh(*alone, Grid(Sizes{}));
   ParallelModel model = parallelize(recipe, mesh, stream);

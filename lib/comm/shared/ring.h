@@ -12,11 +12,11 @@
 #include <string>
 #include <vector>
 
-#include "lib/comm/local/event.h"
-#include "lib/comm/local/operation.h"
-#include "lib/comm/local/poison.h"
+#include "lib/comm/shared/event.h"
+#include "lib/comm/shared/operation.h"
+#include "lib/comm/shared/poison.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 // What all groups of a world share.
 struct Domain {
@@ -91,4 +91,4 @@ class Ring {
   std::vector<Lane> lanes_;        // [slot][member]
 };
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

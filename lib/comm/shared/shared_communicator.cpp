@@ -1,8 +1,8 @@
-#include "lib/comm/local/local_communicator.h"
+#include "lib/comm/shared/shared_communicator.h"
 
 #include "lib/comm/contract.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 namespace {
 
 void set_offsets(std::vector<int64_t>& offsets, std::span<const int64_t> rows) {
@@ -12,14 +12,14 @@ void set_offsets(std::vector<int64_t>& offsets, std::span<const int64_t> rows) {
 
 }  // namespace
 
-LocalCommunicator::LocalCommunicator(std::shared_ptr<Group> group, int rank)
+SharedCommunicator::SharedCommunicator(std::shared_ptr<Group> group, int rank)
     : Communicator(group->name(), rank, group->size()),
       group_(std::move(group)),
       endpoints_(static_cast<size_t>(1 + 2 * size())) {
   endpoints_[0] = {&group_->collectives(), rank, 0};
 }
 
-Work LocalCommunicator::all_reduce(const Tensor& buffer, ReduceOp op, const char* label) {
+Work SharedCommunicator::all_reduce(const Tensor& buffer, ReduceOp op, const char* label) {
   contract::check_all_reduce(buffer, label);
   Posting& p = prepare(endpoints_[0], OpKind::kAllReduce, label, buffer.dtype(), buffer.numel(),
                        buffer.raw(), buffer.raw());
@@ -27,15 +27,15 @@ Work LocalCommunicator::all_reduce(const Tensor& buffer, ReduceOp op, const char
   return post(endpoints_[0], buffer, buffer);
 }
 
-Work LocalCommunicator::all_gather(const Tensor& input, const Tensor& output, const char* label) {
+Work SharedCommunicator::all_gather(const Tensor& input, const Tensor& output, const char* label) {
   contract::check_all_gather(size(), input, output, label);
   prepare(endpoints_[0], OpKind::kAllGather, label, input.dtype(), input.numel(), input.raw(),
           output.raw());
   return post(endpoints_[0], input, output);
 }
 
-Work LocalCommunicator::reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op,
-                                       const char* label) {
+Work SharedCommunicator::reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp op,
+                                        const char* label) {
   contract::check_reduce_scatter(size(), input, output, label);
   Posting& p = prepare(endpoints_[0], OpKind::kReduceScatter, label, output.dtype(), output.numel(),
                        input.raw(), output.raw());
@@ -43,16 +43,16 @@ Work LocalCommunicator::reduce_scatter(const Tensor& input, const Tensor& output
   return post(endpoints_[0], input, output);
 }
 
-Work LocalCommunicator::all_to_all(const Tensor& input, const Tensor& output, const char* label) {
+Work SharedCommunicator::all_to_all(const Tensor& input, const Tensor& output, const char* label) {
   contract::check_all_to_all(size(), input, output, label);
   prepare(endpoints_[0], OpKind::kAllToAll, label, input.dtype(), input.numel() / size(),
           input.raw(), output.raw());
   return post(endpoints_[0], input, output);
 }
 
-Work LocalCommunicator::all_to_all_v(const Tensor& input, std::span<const int64_t> input_rows,
-                                     const Tensor& output, std::span<const int64_t> output_rows,
-                                     const char* label) {
+Work SharedCommunicator::all_to_all_v(const Tensor& input, std::span<const int64_t> input_rows,
+                                      const Tensor& output, std::span<const int64_t> output_rows,
+                                      const char* label) {
   contract::check_all_to_all_v(size(), input, input_rows, output, output_rows, label);
   Posting& p = prepare(endpoints_[0], OpKind::kAllToAllV, label, input.dtype(), input.stride(0),
                        input.raw(), output.raw());
@@ -61,7 +61,7 @@ Work LocalCommunicator::all_to_all_v(const Tensor& input, std::span<const int64_
   return post(endpoints_[0], input, output);
 }
 
-Work LocalCommunicator::broadcast(const Tensor& buffer, int root, const char* label) {
+Work SharedCommunicator::broadcast(const Tensor& buffer, int root, const char* label) {
   contract::check_broadcast(size(), buffer, root, label);
   Posting& p = prepare(endpoints_[0], OpKind::kBroadcast, label, buffer.dtype(), buffer.numel(),
                        buffer.raw(), buffer.raw());
@@ -69,7 +69,7 @@ Work LocalCommunicator::broadcast(const Tensor& buffer, int root, const char* la
   return post(endpoints_[0], buffer, buffer);
 }
 
-Work LocalCommunicator::send(const Tensor& buffer, int peer, const char* label) {
+Work SharedCommunicator::send(const Tensor& buffer, int peer, const char* label) {
   contract::check_peer("send", rank(), size(), buffer, peer, label);
   Endpoint& endpoint = sending_to(peer);
   prepare(endpoint, OpKind::kPointToPoint, label, buffer.dtype(), buffer.numel(), buffer.raw(),
@@ -77,7 +77,7 @@ Work LocalCommunicator::send(const Tensor& buffer, int peer, const char* label) 
   return post(endpoint, buffer, buffer);
 }
 
-Work LocalCommunicator::receive(const Tensor& buffer, int peer, const char* label) {
+Work SharedCommunicator::receive(const Tensor& buffer, int peer, const char* label) {
   contract::check_peer("receive", rank(), size(), buffer, peer, label);
   Endpoint& endpoint = receiving_from(peer);
   prepare(endpoint, OpKind::kPointToPoint, label, buffer.dtype(), buffer.numel(), nullptr,
@@ -85,13 +85,13 @@ Work LocalCommunicator::receive(const Tensor& buffer, int peer, const char* labe
   return post(endpoint, buffer, buffer);
 }
 
-void LocalCommunicator::barrier(const char* label) {
+void SharedCommunicator::barrier(const char* label) {
   Endpoint& endpoint = endpoints_[0];
   prepare(endpoint, OpKind::kBarrier, label, DType::kF32, 0, nullptr, nullptr);
   run(endpoint);
 }
 
-std::unique_ptr<Communicator> LocalCommunicator::split(int color, const std::string& name) {
+std::unique_ptr<Communicator> SharedCommunicator::split(int color, const std::string& name) {
   std::vector<int> colors(static_cast<size_t>(size()));
   Endpoint& endpoint = endpoints_[0];
   prepare(endpoint, OpKind::kAllGather, "split", DType::kI32, 1, &color, colors.data());
@@ -104,28 +104,28 @@ std::unique_ptr<Communicator> LocalCommunicator::split(int color, const std::str
     if (i == rank()) new_rank = static_cast<int>(members.size());
     members.push_back(i);
   }
-  return std::make_unique<LocalCommunicator>(group_->meet(sequence, color, members, name),
-                                             new_rank);
+  return std::make_unique<SharedCommunicator>(group_->meet(sequence, color, members, name),
+                                              new_rank);
 }
 
-void LocalCommunicator::poison(const std::string& reason) noexcept {
+void SharedCommunicator::poison(const std::string& reason) noexcept {
   group_->domain().poison.set(reason);
 }
 
-LocalCommunicator::Endpoint& LocalCommunicator::sending_to(int peer) {
+SharedCommunicator::Endpoint& SharedCommunicator::sending_to(int peer) {
   Endpoint& endpoint = endpoints_[static_cast<size_t>(1 + peer)];
   if (!endpoint.ring) endpoint = {&group_->channel(rank(), peer), 0, 0};
   return endpoint;
 }
 
-LocalCommunicator::Endpoint& LocalCommunicator::receiving_from(int peer) {
+SharedCommunicator::Endpoint& SharedCommunicator::receiving_from(int peer) {
   Endpoint& endpoint = endpoints_[static_cast<size_t>(1 + size() + peer)];
   if (!endpoint.ring) endpoint = {&group_->channel(peer, rank()), 1, 0};
   return endpoint;
 }
 
-Posting& LocalCommunicator::prepare(Endpoint& endpoint, OpKind kind, const char* label, DType dtype,
-                                    int64_t count, const void* input, void* output) {
+Posting& SharedCommunicator::prepare(Endpoint& endpoint, OpKind kind, const char* label,
+                                     DType dtype, int64_t count, const void* input, void* output) {
   Posting& p = endpoint.ring->prepare(endpoint.member, endpoint.next);
   p.kind = kind;
   p.dtype = dtype;
@@ -138,33 +138,33 @@ Posting& LocalCommunicator::prepare(Endpoint& endpoint, OpKind kind, const char*
   return p;
 }
 
-Work LocalCommunicator::post(Endpoint& endpoint, const Tensor& input, const Tensor& output) {
+Work SharedCommunicator::post(Endpoint& endpoint, const Tensor& input, const Tensor& output) {
   const int64_t sequence = endpoint.next++;
   endpoint.ring->post(endpoint.member, sequence);
   return Work(this, sequence * std::ssize(endpoints_) + (&endpoint - endpoints_.data()), input,
               output);
 }
 
-int64_t LocalCommunicator::run(Endpoint& endpoint) {
+int64_t SharedCommunicator::run(Endpoint& endpoint) {
   const int64_t sequence = endpoint.next++;
   endpoint.ring->post(endpoint.member, sequence);
   endpoint.ring->wait(endpoint.member, sequence);
   return sequence;
 }
 
-LocalCommunicator::Ticket LocalCommunicator::find(int64_t ticket) {
+SharedCommunicator::Ticket SharedCommunicator::find(int64_t ticket) {
   return {&endpoints_[static_cast<size_t>(ticket % std::ssize(endpoints_))],
           ticket / std::ssize(endpoints_)};
 }
 
-void LocalCommunicator::wait(int64_t ticket, Stream&) {
+void SharedCommunicator::wait(int64_t ticket, Stream&) {
   const auto [endpoint, sequence] = find(ticket);
   endpoint->ring->wait(endpoint->member, sequence);
 }
 
-void LocalCommunicator::abandon(int64_t ticket) noexcept {
+void SharedCommunicator::abandon(int64_t ticket) noexcept {
   const auto [endpoint, sequence] = find(ticket);
   endpoint->ring->abandon(endpoint->member, sequence);
 }
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

@@ -1,6 +1,6 @@
-#include "lib/comm/local/poison.h"
+#include "lib/comm/shared/poison.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 void Poison::set(const std::string& reason) {
   const std::lock_guard lock(mutex_);
@@ -24,4 +24,4 @@ void Poison::remove(Event* event) {
   std::erase(events_, event);
 }
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

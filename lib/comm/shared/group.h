@@ -8,13 +8,13 @@
 #include <tuple>
 #include <vector>
 
-#include "lib/comm/local/ring.h"
+#include "lib/comm/shared/ring.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 class Group;
 
-// All groups split from one LocalWorld.
+// All groups split from one ThreadWorld.
 struct World {
   World(std::chrono::nanoseconds timeout, bool may_spin) : domain{timeout, may_spin, {}} {}
 
@@ -56,4 +56,4 @@ class Group {
   std::vector<std::unique_ptr<Ring>> channels_;  // [from][to]
 };
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

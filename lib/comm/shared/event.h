@@ -11,7 +11,7 @@
 
 #include "lib/core/clock.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 class Event {
  public:
@@ -31,4 +31,4 @@ class Event {
   std::atomic<uint32_t> num_sleepers_{0};
 };
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

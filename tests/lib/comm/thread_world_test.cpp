@@ -1,4 +1,4 @@
-#include "lib/comm/local/local_world.h"
+#include "lib/comm/shared/thread_world.h"
 #include "tests/lib/comm/communicator_body.h"
 
 using namespace nemo;
@@ -6,7 +6,7 @@ using namespace nemo::test;
 
 namespace {
 
-struct Local {
+struct Threads {
   static void run(int num_ranks, std::chrono::milliseconds timeout,
                   const std::function<void(TestRank&)>& fn) {
     run_ranks(num_ranks, fn, timeout);
@@ -15,21 +15,21 @@ struct Local {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE_INVOKE(all_reduce_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(nan_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(all_gather_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(reduce_scatter_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(all_to_all_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(all_to_all_v_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(broadcast_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(ring_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(in_flight_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(keeps_tensors_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(split_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(interleaved_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(barrier_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(timeout_body, Local);
-TEST_CASE_TEMPLATE_INVOKE(poison_body, Local);
+TEST_CASE_TEMPLATE_INVOKE(all_reduce_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(nan_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(all_gather_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(reduce_scatter_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(all_to_all_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(all_to_all_v_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(broadcast_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(ring_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(in_flight_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(keeps_tensors_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(split_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(interleaved_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(barrier_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(timeout_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(poison_body, Threads);
 
 TEST_CASE("ranks that call different operations all learn who called what") {
   struct Call {
@@ -152,6 +152,6 @@ TEST_CASE("wrong arguments are named with their label") {
 }
 
 TEST_CASE("a world of threads has 1 to 256 ranks") {
-  CHECK_THROWS_AS(LocalWorld(0, 1s), UserError);
-  CHECK_THROWS_AS(LocalWorld(257, 1s), UserError);
+  CHECK_THROWS_AS(ThreadWorld(0, 1s), UserError);
+  CHECK_THROWS_AS(ThreadWorld(257, 1s), UserError);
 }

@@ -10,15 +10,15 @@
 
 namespace nemo {
 
-namespace local {
+namespace shared {
 class Group;
 struct World;
-}  // namespace local
+}  // namespace shared
 
-class LocalWorld {
+class ThreadWorld {
  public:
   // A wait of any group ends with a CommError after `timeout`.
-  LocalWorld(int num_ranks, std::chrono::nanoseconds timeout);
+  ThreadWorld(int num_ranks, std::chrono::nanoseconds timeout);
 
   // The rank's end of the group "world"; once per rank, from any thread. May outlive this object.
   std::unique_ptr<Communicator> communicator(int rank);
@@ -27,8 +27,8 @@ class LocalWorld {
   void poison(const std::string& reason) noexcept;
 
  private:
-  std::shared_ptr<local::World> world_;
-  std::shared_ptr<local::Group> group_;
+  std::shared_ptr<shared::World> world_;
+  std::shared_ptr<shared::Group> group_;
 };
 
 }  // namespace nemo

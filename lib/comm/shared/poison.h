@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "lib/comm/communicator.h"
-#include "lib/comm/local/event.h"
+#include "lib/comm/shared/event.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 class Poison {
  public:
@@ -31,4 +31,4 @@ class Poison {
   std::vector<Event*> events_;
 };
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "lib/comm/local/group.h"
+#include "lib/comm/shared/group.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
-class LocalCommunicator final : public Communicator {
+class SharedCommunicator final : public Communicator {
  public:
-  LocalCommunicator(std::shared_ptr<Group> group, int rank);
+  SharedCommunicator(std::shared_ptr<Group> group, int rank);
 
   Work all_reduce(const Tensor& buffer, ReduceOp op, const char* label) override;
   Work all_gather(const Tensor& input, const Tensor& output, const char* label) override;
@@ -56,4 +56,4 @@ class LocalCommunicator final : public Communicator {
   std::vector<Endpoint> endpoints_;
 };
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

@@ -13,7 +13,7 @@
 #include "lib/comm/communicator.h"
 #include "lib/core/math.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 inline constexpr int kMaxRanks = 256;
 
@@ -59,4 +59,4 @@ Range lane_chunks(std::span<const Posting> postings, int lane);
 
 void run_chunk(std::span<const Posting> postings, int lane, int64_t chunk);
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

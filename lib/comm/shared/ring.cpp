@@ -1,8 +1,8 @@
-#include "lib/comm/local/ring.h"
+#include "lib/comm/shared/ring.h"
 
 #include <thread>
 
-namespace nemo::local {
+namespace nemo::shared {
 namespace {
 
 // An operation this small is done by the last rank to post it: cheaper than waking anybody.
@@ -168,4 +168,4 @@ std::string Ring::timeout_message(int member, int64_t sequence) {
       describe(member, sequence), who, std::chrono::duration<double>(domain_.timeout).count());
 }
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

@@ -1,10 +1,10 @@
-#include "lib/comm/local/reduce.h"
+#include "lib/comm/reduce.h"
 
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
 
-namespace nemo::local {
+namespace nemo {
 namespace {
 
 struct Sum {
@@ -143,4 +143,4 @@ void reduce(DType dtype, ReduceOp op, std::span<const std::byte* const> inputs,
   }
 }
 
-}  // namespace nemo::local
+}  // namespace nemo

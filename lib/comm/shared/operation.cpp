@@ -1,13 +1,13 @@
-#include "lib/comm/local/operation.h"
+#include "lib/comm/shared/operation.h"
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <string_view>
 
-#include "lib/comm/local/reduce.h"
+#include "lib/comm/reduce.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 namespace {
 
 // A multiple of the cache line and of every element; a few µs of work.
@@ -155,4 +155,4 @@ void run_chunk(Postings postings, int lane, int64_t chunk) {
   is_reduction(postings) ? reduce_chunk(postings, lane, bytes) : copy_chunk(postings, lane, bytes);
 }
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

@@ -1,6 +1,6 @@
-#include "lib/comm/local/group.h"
+#include "lib/comm/shared/group.h"
 
-namespace nemo::local {
+namespace nemo::shared {
 
 Group::Group(std::shared_ptr<World> world, std::string name, std::vector<int> world_ranks)
     : world_(std::move(world)),
@@ -32,4 +32,4 @@ std::shared_ptr<Group> Group::meet(int64_t sequence, int color, const std::vecto
   return group;
 }
 
-}  // namespace nemo::local
+}  // namespace nemo::shared

@@ -1,4 +1,4 @@
-#include "lib/comm/local/event.h"
+#include "lib/comm/shared/event.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -6,7 +6,7 @@
 
 #include <climits>
 
-namespace nemo::local {
+namespace nemo::shared {
 
 void Event::wait(uint32_t epoch, Clock::time_point deadline) {
   using std::chrono::nanoseconds;
@@ -22,4 +22,4 @@ void Event::wake() {
   syscall(SYS_futex, &epoch_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
-}  // namespace nemo::local
+}  // namespace nemo::shared
