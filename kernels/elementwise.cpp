@@ -7,7 +7,6 @@ namespace nemo::kernels {
 
 NEMO_TWINS(add)
 NEMO_TWINS(fill)
-NEMO_TWINS(scale)
 NEMO_TWINS(convert)
 NEMO_TWINS(sum_squares)
 
@@ -23,11 +22,6 @@ void fill(Stream& stream, const Tensor& x, float value) {
              "[fill] x is {}, expected fp32 or fp64", to_string(x.dtype()));
   expect("fill", "x", x, x.dtype(), x.shape());
   NEMO_DISPATCH(stream, fill, x, value);
-}
-
-void scale(Stream& stream, const Tensor& x, float factor) {
-  expect("scale", "x", x, DType::kF32, x.shape());
-  NEMO_DISPATCH(stream, scale, x, factor);
 }
 
 void convert(Stream& stream, const Tensor& from, const Tensor& to) {

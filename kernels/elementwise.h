@@ -12,9 +12,6 @@ void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out);
 // x = value; fp32 or fp64.
 void fill(Stream& stream, const Tensor& x, float value);
 
-// x *= factor.
-void scale(Stream& stream, const Tensor& x, float factor);
-
 // to = from: one dtype, or fp32 and bf16 (rounded to nearest even).
 void convert(Stream& stream, const Tensor& from, const Tensor& to);
 

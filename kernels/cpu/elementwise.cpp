@@ -66,15 +66,6 @@ void fill(Stream& stream, const Tensor& x, float value) {
     fill_with(stream, x, value);
 }
 
-void scale(Stream& stream, const Tensor& x, float factor) {
-  using T = float;
-  parallel_pieces(stream, x.numel(), kGrain, 2 * x.bytes(),
-                  [x = x.data<T>(), factor](int64_t begin, int64_t end) {
-#pragma omp simd
-                    for (int64_t i = begin; i < end; ++i) store(load(x + i) * factor, x + i);
-                  });
-}
-
 void convert(Stream& stream, const Tensor& from, const Tensor& to) {
   if (from.dtype() == to.dtype())
     copy_bytes(stream, from, to);

@@ -121,7 +121,6 @@ void bench_flat(const Bench& bench, int64_t n) {
   });
   bench.row("sum_squares", shape, n, [&] { kernels::sum_squares(stream, g, sum); });
   bench.row("add", shape, 3 * n, [&] { kernels::add(stream, p, g, m); });
-  bench.row("scale", shape, 2 * n, [&] { kernels::scale(stream, p, 1.0f); });
   bench.row("fill", shape, n, [&] { kernels::fill(stream, m, 0); });
   bench.row("convert fp32 to fp32", shape, 2 * n, [&] { kernels::convert(stream, p, m); });
   bench.row("convert fp32 to bf16", shape, 3 * n / 2, [&] { kernels::convert(stream, p, narrow); });

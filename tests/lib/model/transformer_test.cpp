@@ -86,6 +86,17 @@ TEST_CASE("a model holds as many elements as its parameter count says") {
     }
 }
 
+TEST_CASE("the units of a model are its embedding, each block and its head") {
+  Arena arena(Device{}, int64_t{1} << 28);
+  const WholePartition whole;
+  const ModelConfig config = tiny(Family::kLlama, false);
+  const Model model = build_model(config, 8, {0, num_model_layers(config)}, whole, arena);
+  std::vector<std::string> names;
+  for (int unit = 0; unit < model.params.num_units(); ++unit)
+    names.push_back(model.params.unit_name(unit));
+  CHECK(names == std::vector<std::string>{"embedding", "layers.0", "layers.1", "layers.2", "head"});
+}
+
 TEST_CASE("stages begin at the weights of the whole model, the tied table on both ends") {
   for (Family family : {Family::kLlama, Family::kGpt}) {
     const ModelConfig config = tiny(family, true);
