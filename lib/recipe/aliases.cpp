@@ -368,7 +368,8 @@ std::vector<Entry> canonical_entries(std::vector<Entry> typed, Problems& problem
     };
     const Meaning* meaning = table().find(key);
     if (!meaning) {
-      const bool empty_section = table().is_section(key) && entry.value.is_null();
+      const bool empty_section = table().is_section(key) && entry.value.is_null() &&
+                                 entry.source.origin == Origin::kRecipe;
       if (!empty_section) fail(unknown_key(key, entry.value));
       continue;
     }

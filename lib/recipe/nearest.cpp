@@ -59,6 +59,11 @@ int typing_distance(std::string_view a, std::string_view b, int limit) {
   return std::min((*above)[b.size()], limit + 1);
 }
 
+bool is_near(std::string_view word, std::string_view candidate) {
+  const int half_of_it = static_cast<int>(word.size());
+  return typing_distance(word, candidate, half_of_it) <= half_of_it;
+}
+
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates) {
   std::string_view nearest;
   int best = kFarthest;

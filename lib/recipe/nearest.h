@@ -17,6 +17,9 @@ constexpr char ascii_lower(char c) {
 // Gives up with limit + 1 once it is more than limit (in half mistakes).
 int typing_distance(std::string_view a, std::string_view b, int limit);
 
+// At most half of the word's letters are mistaken.
+bool is_near(std::string_view word, std::string_view candidate);
+
 // The candidate with the smallest distance, the first of equals; "" of none.
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates);
 

@@ -195,7 +195,8 @@ std::vector<Entry> flatten(const std::string& text, const std::string& root, con
 }
 
 bool is_plain_word(std::string_view text) {
-  return text.find_first_not_of(
+  return !text.empty() &&
+         text.find_first_not_of(
              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-") ==
              std::string_view::npos &&
          !text.starts_with("-") && !text.starts_with(".");
@@ -224,15 +225,13 @@ std::vector<Entry> read_override(const std::string& word, Problems& problems) {
   const std::string key = word.substr(0, equals);
   const std::string value = word.substr(equals + 1);
   const Source source{.origin = Origin::kOverride, .spelling = key, .text = word};
-  if (value.find_first_not_of(" \t\r\n") == std::string::npos) {
-    problems.add(fmt::format("{}: an empty value; {}=<value>, or {}=null where a key can be absent",
-                             shorten(key), shorten(key), shorten(key)));
-    return {};
-  }
   if (is_plain_word(value)) return {{key, Value::scalar(value), source, "'" + value + "'"}};
   try {
     Problems inside;  // means nothing where the word turns out not to be YAML
     std::vector<Entry> entries = flatten(value, key, source, inside);
+    if (entries.empty() && inside.empty())
+      inside.add(fmt::format("{}: an empty value; {}=<value>, or {}=null where a key can be absent",
+                             shorten(key), shorten(key), shorten(key)));
     problems.add(inside);
     return entries;
   } catch (const YAML::Exception& e) {

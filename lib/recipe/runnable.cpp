@@ -39,7 +39,8 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   need(r.data.tokenizer == "bytes", "data.tokenizer", r.data.tokenizer, "bytes");
   need(r.model.family != Family::kMixtral, "model.family", to_string(r.model.family),
        "llama or gpt");
-  need(r.checkpoint.every == 0, "checkpoint.every", r.checkpoint.every, "0 (no saving)");
+  need(r.checkpoint.every == 0, "checkpoint.every", r.checkpoint.every,
+       "0, which saves nothing yet,");
   need(r.checkpoint.resume == "never", "checkpoint.resume", r.checkpoint.resume, "never");
   need(!r.checkpoint.async, "checkpoint.async", "true", "false");
   need(!r.log.tensorboard, "log.tensorboard", "true", "false");

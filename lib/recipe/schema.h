@@ -280,7 +280,7 @@ void visit(V& v, C& c) {
   v(Key{"micro_batch_size", "samples", "samples of one forward on one rank", 1, 1 << 20},
     c.micro_batch_size);
   v(Key{"num_samples", "samples",
-        "length of the order, for kinds that fix one; text and mock need none", 1, 1e15,
+        "length of the sample order; text and mock have none and go on for ever", 1, 1e15,
         Absent::kDerived, "optim.schedule_steps * data.global_batch_size"},
     c.num_samples);
   v(Key{"shuffle", "", "permute the samples by seed and epoch"}, c.shuffle);

@@ -23,6 +23,7 @@ std::string read_file(const fs::path& path) {
   std::ostringstream text;
   text << file.rdbuf();
   if (!file) throw_usage("--recipe: {} cannot be read; check its permissions", path.string());
+  if (!text) throw_usage("--recipe: {} is empty; give a file of sections and keys", path.string());
   return text.str();
 }
 
@@ -48,6 +49,25 @@ std::optional<RecipeText> look_in_shipped(std::string_view name) {
   return std::nullopt;
 }
 
+[[noreturn]] void throw_not_found(const std::string& name, const std::string& current_folder,
+                                  const std::string& search_path) {
+  std::error_code ignored;
+  const fs::file_status there = fs::status(fs::path(current_folder) / name, ignored);
+  if (fs::exists(there))
+    throw_usage("--recipe: {} is {}; give a file, or the name of a shipped recipe", name,
+                fs::is_directory(there) ? "a folder" : "not a regular file");
+  std::vector<std::string_view> names;
+  for (const ShippedRecipe& recipe : shipped_recipes()) names.push_back(recipe.name);
+  const std::string stem = fs::path(name).stem().string();
+  const std::string_view nearest = nearest_word(stem, names);
+  throw_usage(
+      "--recipe: no '{}' in the current folder, in NEMO_CPP_RECIPES ({}) or among the shipped "
+      "recipes; {}",
+      name, search_path.empty() ? "not set" : search_path,
+      is_near(stem, nearest) ? fmt::format("did you mean {}?", nearest)
+                             : "`nemo-cpp recipes` lists those");
+}
+
 }  // namespace
 
 RecipeText find_shipped(std::string_view name) {
@@ -68,13 +88,7 @@ RecipeText find_recipe(const std::string& name, const std::string& current_folde
   for (std::string folder; std::getline(folders, folder, ':');)
     if (auto found = folder.empty() ? std::nullopt : look_in(folder, name)) return *found;
   if (auto found = look_in_shipped(name)) return *found;
-  std::vector<std::string_view> names;
-  for (const ShippedRecipe& recipe : shipped_recipes()) names.push_back(recipe.name);
-  const std::string stem = fs::path(name).stem().string();
-  throw_usage(
-      "--recipe: no '{}' in the current folder, in NEMO_CPP_RECIPES ({}) or among the shipped "
-      "recipes; did you mean {}?",
-      name, search_path.empty() ? "not set" : search_path, nearest_word(stem, names));
+  throw_not_found(name, current_folder, search_path);
 }
 
 }  // namespace nemo

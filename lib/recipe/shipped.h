@@ -22,8 +22,8 @@ std::span<const ShippedRecipe> shipped_recipes();
 RecipeText find_shipped(std::string_view name);
 
 // `name` is a path, or a name looked up in the current folder, the folders of `search_path`
-// (separated by colons) and the shipped recipes, with or without .yaml. Not found or not readable:
-// UserError that names the nearest shipped recipe.
+// (separated by colons) and the shipped recipes, with or without .yaml. UserError where it is not
+// found (naming a shipped recipe that is near), not a file, not readable or empty.
 RecipeText find_recipe(const std::string& name, const std::string& current_folder,
                        const std::string& search_path);
 

@@ -217,9 +217,7 @@ Problem read_word(const Words& words, const Value& value, size_t& index) {
     if (word == lower_case(words.canonical[index])) return {};
   std::string would_do = fmt::format("{} would do", fmt::join(words.canonical, ", "));
   const std::string_view nearest = nearest_word(word, words.canonical);
-  const int half_of_it = static_cast<int>(word.size());
-  if (scalar && words.canonical.size() > 1 &&
-      typing_distance(word, lower_case(nearest), half_of_it) <= half_of_it)
+  if (scalar && words.canonical.size() > 1 && is_near(word, lower_case(nearest)))
     would_do += fmt::format(" (did you mean {}?)", nearest);
   return not_a(value, "a choice", would_do);
 }

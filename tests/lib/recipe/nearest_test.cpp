@@ -25,6 +25,13 @@ TEST_CASE("the nearest word, and the nearest key whatever its section") {
   CHECK(nearest_key("trainer.tpp", keys) == "trainer.tp");
 }
 
+TEST_CASE("a word is near another while half of its letters are right") {
+  CHECK(is_near("lama", "llama"));
+  CHECK(is_near("abcd", "abxy"));
+  CHECK_FALSE(is_near("abcd", "axyz"));
+  CHECK_FALSE(is_near("", "abc"));
+}
+
 TEST_CASE("the nearest numbers that would do") {
   CHECK(nearest_divisors(32, 3) == "2 or 4");
   CHECK(nearest_divisors(32, 100) == "32");

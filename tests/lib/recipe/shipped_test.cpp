@@ -122,6 +122,33 @@ TEST_CASE("a recipe is found by path, in the current folder, on the search path,
                        UserError);
 }
 
+TEST_CASE("what is no recipe's file is said to be so") {
+  const test::TempFolder here;
+  const std::string current = here.path();
+  test::write_file(here / "llama_tiny" / "empty.yaml", "");
+  const auto error = [&](const std::string& name) -> std::string {
+    try {
+      return find_recipe(name, current, "").name;
+    } catch (const UserError& e) {
+      return e.what();
+    }
+  };
+  CHECK(error("llama_tiny") == "llama_tiny");  // the shipped one, not the folder
+  CHECK(error("llama_tiny/") ==
+        "--recipe: llama_tiny/ is a folder; give a file, or the name of a shipped recipe");
+  CHECK(error(current) ==
+        fmt::format("--recipe: {} is a folder; give a file, or the name of a shipped recipe",
+                    current));
+  CHECK(error("/dev/null") ==
+        "--recipe: /dev/null is not a regular file; give a file, or the name of a shipped recipe");
+  const std::string empty = here / "llama_tiny" / "empty.yaml";
+  CHECK(error("llama_tiny/empty") ==
+        fmt::format("--recipe: {} is empty; give a file of sections and keys", empty));
+  CHECK(error("/nowhere/else.yaml") ==
+        "--recipe: no '/nowhere/else.yaml' in the current folder, in NEMO_CPP_RECIPES (not set) or "
+        "among the shipped recipes; `nemo-cpp recipes` lists those");
+}
+
 TEST_CASE("what cannot run yet is named, what can is not") {
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"dp_size=4"})).empty());
   CHECK(not_runnable(resolve_shipped("gpt_tiny", {"data.kind=mock"})).empty());
@@ -161,7 +188,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
       {{"parallel.recompute=full"}, "parallel.recompute: full cannot run yet; none would do"},
       {{"data.kind=jsonl"}, "data.kind: jsonl cannot run yet; text or mock would do"},
       {{"data.tokenizer=/t.json"}, "data.tokenizer: /t.json cannot run yet; bytes would do"},
-      {{"checkpoint.every=5"}, "checkpoint.every: 5 cannot run yet; 0 (no saving) would do"},
+      {{"checkpoint.every=5"},
+       "checkpoint.every: 5 cannot run yet; 0, which saves nothing yet, would do"},
       {{"checkpoint.resume=auto"}, "checkpoint.resume: auto cannot run yet; never would do"},
       {{"checkpoint.async=true"}, "checkpoint.async: true cannot run yet; false would do"},
       {{"log.tensorboard=true"}, "log.tensorboard: true cannot run yet; false would do"},

@@ -36,6 +36,8 @@ const Wrong kWrong[] = {
      "trainer.tpp: unknown key; did you mean trainer.tp (parallel.tp_size)? (override trainer.tpp=2)"},
     {{"model.num_head=4"},
      "model.num_head: unknown key; did you mean model.num_layers? (override model.num_head=4)"},
+    {{"parallel=null"},
+     "parallel: is a section, not 'null'; parallel.<key> would do (override parallel=null)"},
     {{"parallel=3"},
      "parallel: is a section, not '3'; parallel.<key> would do (override parallel=3)"},
     {{"parallel.tp_size.x=3"},
@@ -225,4 +227,13 @@ const Wrong kWrong[] = {
 
 TEST_CASE("every mistake is said exactly") {
   for (const Wrong& wrong : kWrong) CHECK(problems_of(kBase, wrong.overrides) == wrong.problems);
+}
+
+TEST_CASE("a value that YAML finds nothing in is an empty value") {
+  for (const std::string value :
+       {"", " ", "\t", "\n", "\xff\xfe", "\xfe\xff", "\xef\xbb\xbf", "# 2", "{}", "{a: {}}"}) {
+    CAPTURE(value);
+    CHECK(problems_of(kBase, {"log.dir=" + value}) ==
+          "log.dir: an empty value; log.dir=<value>, or log.dir=null where a key can be absent");
+  }
 }
