@@ -10,6 +10,7 @@
 
 #include "lib/checkpoint/hf_names.h"
 #include "lib/checkpoint/json_file.h"
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 
 namespace nemo {
@@ -135,9 +136,9 @@ void HfCheckpoint::open_shards(const fs::path& index) {
   for (const SafetensorsFile& file : files_) num_stored += file.tensors().size();
   if (num_stored != weight_map.size())
     throw_data(
-        "[huggingface] {}: it lists {} tensors, its shards hold {}; fetch the checkpoint "
+        "[huggingface] {}: it lists {}, its shards hold {}; fetch the checkpoint "
         "again",
-        index.string(), weight_map.size(), num_stored);
+        index.string(), counted(std::ssize(weight_map), "tensor"), num_stored);
 }
 
 std::vector<std::string> HfCheckpoint::names() const {

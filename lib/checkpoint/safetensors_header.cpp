@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/core/math.h"
 
@@ -211,9 +212,9 @@ void check_size(const SafetensorsHeaderEntry& tensor, const std::string& file) {
     throw_data("[safetensors] {}: tensor {}: shape [{}] has more bytes than 64 bits count", file,
                tensor.name, fmt::join(tensor.shape, ", "));
   if (tensor.end - tensor.begin != expected)
-    throw_data("[safetensors] {}: tensor {}: {} [{}] needs {} bytes, data_offsets are [{}, {}]",
-               file, tensor.name, tensor.dtype->name, fmt::join(tensor.shape, ", "), expected,
-               tensor.begin, tensor.end);
+    throw_data("[safetensors] {}: tensor {}: {} [{}] needs {}, data_offsets are [{}, {}]", file,
+               tensor.name, tensor.dtype->name, fmt::join(tensor.shape, ", "),
+               counted(expected, "byte"), tensor.begin, tensor.end);
 }
 
 void check_names(const std::vector<SafetensorsHeaderEntry>& by_name, const std::string& file) {
@@ -240,8 +241,9 @@ void check_cover(const std::vector<SafetensorsHeaderEntry>& tensors, int64_t dat
     end = tensor->end;
   }
   if (end != data_bytes)
-    throw_data("[safetensors] {}: expected {} bytes of data after the header, found {}: {}", file,
-               end, data_bytes, data_bytes < end ? "the file is cut short" : "junk at the end");
+    throw_data("[safetensors] {}: expected {} of data after the header, found {}: {}", file,
+               counted(end, "byte"), data_bytes,
+               data_bytes < end ? "the file is cut short" : "junk at the end");
 }
 
 }  // namespace

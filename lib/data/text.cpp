@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 
 namespace nemo {
@@ -50,9 +51,10 @@ TextDataset::TextDataset(const DataConfig& config, int64_t vocab_size, uint64_t 
   for (Part part : needed) {
     if (num_samples(part) > 0) continue;
     throw_data(
-        "[data.paths] {}: the {} part has {} tokens, data.seq_length {} needs {}; give more text, "
+        "[data.paths] {}: the {} part has {}, data.seq_length {} needs {}; give more text, "
         "a larger share in data.split or a shorter data.seq_length",
-        describe(config.paths), to_string(part), num_tokens(part), seq_length_, seq_length_ + 1);
+        describe(config.paths), to_string(part), counted(num_tokens(part), "token"), seq_length_,
+        seq_length_ + 1);
   }
   const int64_t num_train = num_samples(Part::kTrain);
   if (num_train > 0) train_order_ = EpochOrder(num_train, config.shuffle, seed);

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <vector>
 
+#include "lib/core/counted.h"
 #include "lib/launch/thread_ranks.h"
 #include "lib/model/param_count.h"
 #include "lib/recipe/print.h"
@@ -85,10 +86,10 @@ int run_pretrain(const ResolvedRecipe& run, const PretrainEnvironment& environme
   const StartRecord start = start_record(run, environment);
   metrics.write(start);
   environment.log.info(
-      "{}: {} parameters on {} ranks (threads, {} compute threads each, {}), {:.1f} MB a rank at "
-      "most",
-      run.name, start.num_parameters, start.world, recipe.trainer.threads_per_rank,
-      to_string(detect_cpu_isa()), static_cast<double>(start.predicted_peak_memory_bytes) * 1e-6);
+      "{}: {} parameters on {} of one process, {} each ({}), {:.1f} MB a rank at most", run.name,
+      start.num_parameters, counted(start.world, "rank"),
+      counted(recipe.trainer.threads_per_rank, "compute thread"), to_string(detect_cpu_isa()),
+      static_cast<double>(start.predicted_peak_memory_bytes) * 1e-6);
 
   const TrainInputs inputs = {run, *dataset, metrics, environment.stop_signal,
                               environment.process_start};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lib/core/counted.h"
 #include "lib/recipe/rules.h"
 
 namespace nemo {
@@ -42,9 +43,9 @@ void check_shapes(Draft& d) {
                                  2.0 * h * static_cast<double>(m.vocab_size);
             if (total <= kMost) return {};
             return fmt::format(
-                "{} layers of model.hidden_size {} make about {:.1e} parameters, more than {:.0e}; "
+                "{} of model.hidden_size {} would make about {:.1e} parameters, more than {:.0e}; "
                 "smaller sizes would do",
-                m.num_layers, m.hidden_size, total, kMost);
+                counted(m.num_layers, "layer"), m.hidden_size, total, kMost);
           });
 }
 

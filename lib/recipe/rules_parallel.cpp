@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "lib/core/counted.h"
 #include "lib/recipe/rules.h"
 
 namespace nemo {
@@ -59,7 +60,7 @@ void check_sequence(Draft& d) {
             if (!r.parallel.sequence_parallel || tp == 1 || seq % cp != 0 || seq / cp % tp == 0)
               return {};
             return fmt::format(
-                "{} / parallel.cp_size {} = {} tokens are not a multiple of parallel.tp_size {} "
+                "{} / parallel.cp_size {} = {} is not a multiple of parallel.tp_size {} "
                 "under parallel.sequence_parallel; {} would do",
                 seq, cp, seq / cp, tp, nearest_multiples((cp == 1 ? 1 : 2) * cp * tp, seq));
           });
@@ -108,7 +109,8 @@ Problem layout_problem(const Recipe& r) {
       break;
   }
   if (listed != stages)
-    return fmt::format("lists {} stages, not {}; {} numbers would do", listed, of_stages, stages);
+    return fmt::format("lists {}, not {}; {} would do", counted(listed, "stage"), of_stages,
+                       counted(stages, "number"));
   const int64_t sum =
       std::accumulate(p.pp_layout.layers.begin(), p.pp_layout.layers.end(), int64_t{0});
   if (sum == layers) return {};
@@ -177,19 +179,20 @@ void check_batch(Draft& d) {
   if (!even) return;
   const int64_t microbatches = data.global_batch_size / (data.micro_batch_size * p.dp_size);
   d.sizes().num_microbatches = microbatches;
-  d.check({"parallel.microbatch_group_size", "parallel.vpp_size", "parallel.pp_size",
-           "data.global_batch_size"},
-          [&]() -> Problem {
-            const int64_t group = p.microbatch_group_size;
-            if (p.vpp_size == 1 || p.pp_size == 1 || group_is_legal(group, p.pp_size, microbatches))
-              return {};
-            return fmt::format(
-                "{} does not suit parallel.pp_size {} and {} micro batches (data.global_batch_size "
-                "{} / (data.micro_batch_size {} * parallel.dp_size {})): the last group must be "
-                "whole or at least parallel.pp_size; {}",
-                group, p.pp_size, microbatches, data.global_batch_size, data.micro_batch_size,
-                p.dp_size, legal_groups(group, p.pp_size, microbatches));
-          });
+  d.check(
+      {"parallel.microbatch_group_size", "parallel.vpp_size", "parallel.pp_size",
+       "data.global_batch_size"},
+      [&]() -> Problem {
+        const int64_t group = p.microbatch_group_size;
+        if (p.vpp_size == 1 || p.pp_size == 1 || group_is_legal(group, p.pp_size, microbatches))
+          return {};
+        return fmt::format(
+            "{} does not suit parallel.pp_size {} and num_microbatches {} (data.global_batch_size "
+            "{} / (data.micro_batch_size {} * parallel.dp_size {})): the last group must be "
+            "whole or at least parallel.pp_size; {}",
+            group, p.pp_size, microbatches, data.global_batch_size, data.micro_batch_size,
+            p.dp_size, legal_groups(group, p.pp_size, microbatches));
+      });
 }
 
 // The expert grid must fill the same ranks as the dense one, inside each replica.

@@ -5,6 +5,7 @@
 #include <array>
 #include <limits>
 
+#include "lib/core/counted.h"
 #include "lib/recipe/draft.h"
 #include "lib/recipe/nearest.h"
 
@@ -68,14 +69,15 @@ World launched_world(Draft& draft, int64_t ranks) {
     trainer.devices = ranks / trainer.num_nodes;
   draft.check({kDevices, kNodes}, [&]() -> std::optional<std::string> {
     if (!draft.given(kDevices) && trainer.devices == 0)
-      return fmt::format(
-          "{} ranks of the launcher do not fill trainer.num_nodes {} evenly; {} would do", ranks,
-          trainer.num_nodes, nearest_divisors(ranks, trainer.num_nodes));
+      return fmt::format("the launcher's {} cannot fill trainer.num_nodes {} evenly; {} would do",
+                         counted(ranks, "rank"), trainer.num_nodes,
+                         nearest_divisors(ranks, trainer.num_nodes));
     if (product({trainer.devices, trainer.num_nodes}) == ranks) return std::nullopt;
     return fmt::format(
-        "trainer.devices {} * trainer.num_nodes {} = {}, but the launcher started {} ranks; start "
+        "trainer.devices {} * trainer.num_nodes {} = {}, but the launcher started {}; start "
         "as many, or leave trainer.devices out",
-        trainer.devices, trainer.num_nodes, product({trainer.devices, trainer.num_nodes}), ranks);
+        trainer.devices, trainer.num_nodes, product({trainer.devices, trainer.num_nodes}),
+        counted(ranks, "rank"));
   });
   return {ranks, "the launcher"};
 }
@@ -117,8 +119,9 @@ World world_of_the_sizes(Draft& draft) {
           "the sizes need {} ranks, more than any machine here ({}); smaller sizes would do", ranks,
           kMostRanks);
     if (ranks % trainer.num_nodes == 0) return std::nullopt;
-    return fmt::format("{} nodes cannot share the {} ranks of the sizes evenly; {} would do",
-                       trainer.num_nodes, ranks, nearest_divisors(ranks, trainer.num_nodes));
+    return fmt::format("{} nodes cannot share the {} of the sizes evenly; {} would do",
+                       trainer.num_nodes, counted(ranks, "rank"),
+                       nearest_divisors(ranks, trainer.num_nodes));
   });
   if (ranks > kMostRanks || ranks % trainer.num_nodes != 0) return {0, {}};
   trainer.devices = ranks / trainer.num_nodes;

@@ -2,7 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <cmath>
 #include <cstdio>
+
+#include "lib/core/counted.h"
 
 namespace nemo {
 namespace {
@@ -13,6 +16,11 @@ std::string short_number(double value) {
   return fmt::format("{:.0f}", value);
 }
 
+// A NaN has a sign, which means nothing.
+double without_nan_sign(double value) {
+  return std::isnan(value) ? NAN : value;
+}
+
 std::string clock(double seconds) {
   const int64_t s = static_cast<int64_t>(seconds + 0.5);
   return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
@@ -21,9 +29,9 @@ std::string clock(double seconds) {
 }  // namespace
 
 void print_step(const StepRecord& r, int64_t max_steps) {
-  std::string line =
-      fmt::format("step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step,
-                  max_steps, r.loss, r.grad_norm, r.lr, short_number(r.tokens_per_s));
+  std::string line = fmt::format(
+      "step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step, max_steps,
+      without_nan_sign(r.loss), without_nan_sign(r.grad_norm), r.lr, short_number(r.tokens_per_s));
   if (r.mfu_causal) line += fmt::format("  mfu {:.1f}%", 100 * *r.mfu_causal);
   if (r.skipped) line += "  skipped: not finite";
   // The mean of the whole run smooths over slow and fast steps, and includes evaluation.
@@ -35,8 +43,9 @@ void print_step(const StepRecord& r, int64_t max_steps) {
 }
 
 void print_eval(const EvalRecord& r) {
-  std::puts(
-      fmt::format("eval {}  loss {:.4f} over {} tokens", r.step, r.loss, r.num_tokens).c_str());
+  std::puts(fmt::format("eval {}  loss {:.4f} over {}", r.step, without_nan_sign(r.loss),
+                        counted(r.num_tokens, "token"))
+                .c_str());
   std::fflush(stdout);
 }
 

@@ -103,7 +103,7 @@ TEST_CASE("a step that is not finite can be skipped, and changes nothing") {
   CHECK(folder.lines().back()["reason"] == "max_steps");
 }
 
-TEST_CASE("a loss that is not finite is null") {
+TEST_CASE("a loss that is not finite is null, and nan on the terminal") {
   namespace fs = std::filesystem;
   const RunFolder folder;
   const test::TempFolder weights;
@@ -117,7 +117,9 @@ TEST_CASE("a loss that is not finite is null") {
       "model.vocab_size=64 model.num_layers=2 model.ffn_hidden_size=64 model.num_query_groups=2 "
       "checkpoint.init_from=" +
       weights.path().string());
-  CHECK(run_program(arguments).exit_code == 5);
+  const ProgramResult r = run_program(arguments);
+  CHECK(r.exit_code == 5);
+  CHECK(r.out.starts_with("step 1/3  loss nan  grad_norm nan  "));
   REQUIRE(folder.lines("step").size() == 1);
   CHECK(folder.lines("step")[0]["loss"].is_null());
   CHECK(folder.lines().back()["reason"] == "diverged");

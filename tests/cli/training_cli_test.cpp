@@ -15,6 +15,8 @@ TEST_CASE("three steps leave the resolved recipe and the figures of each") {
   CHECK(r.exit_code == 0);
   CHECK(r.out.starts_with("step 1/3  loss "));
   CHECK(r.err.find("error") == std::string::npos);
+  CHECK(r.err.find(" parameters on 1 rank of one process, 1 compute thread each (") !=
+        std::string::npos);
   REQUIRE(folder.events() == Events{"start", "step", "step", "step", "end"});
   const auto lines = folder.lines();
   CHECK(lines[0]["world"] == 1);

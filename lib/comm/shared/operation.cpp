@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "lib/comm/reduce.h"
+#include "lib/core/counted.h"
 
 namespace nemo::shared {
 namespace {
@@ -50,8 +51,8 @@ std::string find_row_mismatch(Postings postings, std::span<const int> world_rank
       const int64_t sent = rows(postings[from].input_offsets, to);
       const int64_t expected = rows(postings[to].output_offsets, from);
       if (sent != expected)
-        return fmt::format("rank {} sends {} rows to rank {}, which expects {}", world_ranks[from],
-                           sent, world_ranks[to], expected);
+        return fmt::format("rank {} sends {} to rank {}, which expects {}", world_ranks[from],
+                           counted(sent, "row"), world_ranks[to], expected);
     }
   return "";
 }

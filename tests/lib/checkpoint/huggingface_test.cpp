@@ -304,7 +304,7 @@ TEST_CASE("an index and shards that disagree are refused") {
   };
   const std::string a = R"({"weight_map":{"a":"one.safetensors")";
   CHECK(error(a + R"(,"b":"one.safetensors"}})") == "");
-  CHECK(contains(error(a + "}}"), "it lists 1 tensors, its shards hold 2"));
+  CHECK(contains(error(a + "}}"), "it lists 1 tensor, its shards hold 2"));
   CHECK(contains(error(a + R"(,"b":"two.safetensors"}})"),
                  (dir / "two.safetensors").string() + ": expected a tensor b"));
   CHECK(contains(error(a + R"(,"b":"three.safetensors"}})"),

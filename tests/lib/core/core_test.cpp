@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lib/core/counted.h"
 #include "lib/core/dtype.h"
 #include "lib/core/error.h"
 #include "lib/core/math.h"
@@ -20,6 +21,12 @@ TEST_CASE("a failed check names file, condition and values") {
     CHECK(text.find("core_test.cpp") != std::string::npos);
     CHECK(text.find("[op] 1 is not 2 (1 == 2)") != std::string::npos);
   }
+}
+
+TEST_CASE("a count goes with its noun") {
+  CHECK(counted(0, "rank") == "0 ranks");
+  CHECK(counted(1, "rank") == "1 rank");
+  CHECK(counted(12, "rank") == "12 ranks");
 }
 
 TEST_CASE("integer helpers are exact or throw") {

@@ -184,8 +184,12 @@ TEST_CASE("world: a launcher's count, which devices must not contradict") {
         "ranks; start as many, or leave trainer.devices out (trainer.devices: override "
         "trainer.devices=2)");
   CHECK(problems_of(kBase, {"trainer.num_nodes=3"}, launched) ==
-        "trainer.devices: 4 ranks of the launcher do not fill trainer.num_nodes 3 evenly; 2 or 4 "
+        "trainer.devices: the launcher's 4 ranks cannot fill trainer.num_nodes 3 evenly; 2 or 4 "
         "would do (trainer.num_nodes: override trainer.num_nodes=3)");
+  const Surroundings alone = {.current_folder = "/", .num_cores = 8, .launcher_world = 1};
+  CHECK(problems_of(kBase, {"trainer.num_nodes=2"}, alone) ==
+        "trainer.devices: the launcher's 1 rank cannot fill trainer.num_nodes 2 evenly; 1 would do "
+        "(trainer.num_nodes: override trainer.num_nodes=2)");
 }
 
 TEST_CASE("sources: recipe line, override, default, derived") {
