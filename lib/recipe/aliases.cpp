@@ -48,11 +48,6 @@ class Table {
   std::vector<std::string> sections_;
 };
 
-std::string_view last_component(std::string_view path) {
-  const size_t dot = path.rfind('.');
-  return dot == std::string_view::npos ? path : path.substr(dot + 1);
-}
-
 std::optional<bool> flag_of(const Value& value) {
   const Scalar* scalar = value.single();
   return scalar ? parse_bool(scalar->text) : std::nullopt;
@@ -81,7 +76,7 @@ std::optional<std::string> convert_fsdp(Entry& entry, std::vector<Entry>&) {
 
 // lightning.pytorch.strategies.DDPStrategy and the like: the class name is a word of the enum.
 std::optional<std::string> convert_class_path(Entry& entry, std::vector<Entry>&) {
-  if (!entry.value.is_list) entry.value.items[0].text = last_component(entry.value.items[0].text);
+  if (!entry.value.is_list) entry.value.items[0].text = last_word(entry.value.items[0].text);
   return {};
 }
 
@@ -89,7 +84,7 @@ std::optional<std::string> convert_class_path(Entry& entry, std::vector<Entry>&)
 std::optional<std::string> convert_offload(Entry& entry, std::vector<Entry>&) {
   if (flag_of(entry.value)) return {};
   const Scalar* scalar = entry.value.single();
-  const std::string_view policy = scalar ? last_component(scalar->text) : std::string_view();
+  const std::string_view policy = scalar ? last_word(scalar->text) : std::string_view();
   if (policy != "CPUOffloadPolicy" && policy != "OffloadPolicy" && !entry.value.is_null())
     return fmt::format(
         "{} is not an offload policy; CPUOffloadPolicy (true) or OffloadPolicy (false) would do",
@@ -101,7 +96,7 @@ std::optional<std::string> convert_offload(Entry& entry, std::vector<Entry>&) {
 // mp_policy._target_: names the class whose keys follow; it sets nothing.
 std::optional<std::string> convert_policy_class(Entry& entry, std::vector<Entry>&) {
   const Scalar* scalar = entry.value.single();
-  if (!scalar || last_component(scalar->text) != "MixedPrecisionPolicy")
+  if (!scalar || last_word(scalar->text) != "MixedPrecisionPolicy")
     return fmt::format("{} is not a precision policy; MixedPrecisionPolicy would do",
                        entry.value.to_string());
   entry.key.clear();

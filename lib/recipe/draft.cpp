@@ -122,8 +122,7 @@ struct Assigner : KeyPath {
     if constexpr (Choice<T>)
       return fmt::format("{} would do", key.help);
     else
-      return fmt::format("{} to {}{}{} would do", format_number(key.min), format_number(key.max),
-                         key.unit.empty() ? "" : " ", key.unit);
+      return range_of(key);
   }
 };
 

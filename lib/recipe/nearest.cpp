@@ -19,9 +19,18 @@ int replace_cost(char a, char b) {
   return ascii_lower(a) == ascii_lower(b) ? kWrongCase : kMistake;
 }
 
-std::string_view last_word(std::string_view key) {
-  const size_t dot = key.rfind('.');
-  return dot == std::string_view::npos ? key : key.substr(dot + 1);
+// The candidate with the smallest distance(candidate, limit), which may give up beyond limit.
+template <typename Distance>
+std::string_view nearest(std::span<const std::string_view> candidates, const Distance& distance) {
+  std::string_view found;
+  int best = kFarthest;
+  for (const std::string_view candidate : candidates) {
+    const int next = distance(candidate, best - 1);
+    if (next >= best) continue;
+    best = next;
+    found = candidate;
+  }
+  return found;
 }
 
 std::string either(int64_t below, int64_t above) {
@@ -31,6 +40,11 @@ std::string either(int64_t below, int64_t above) {
 }
 
 }  // namespace
+
+std::string_view last_word(std::string_view key) {
+  const size_t dot = key.rfind('.');
+  return dot == std::string_view::npos ? key : key.substr(dot + 1);
+}
 
 int typing_distance(std::string_view a, std::string_view b, int limit) {
   a = a.substr(0, kLongestWord);
@@ -65,31 +79,17 @@ bool is_near(std::string_view word, std::string_view candidate) {
 }
 
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates) {
-  std::string_view nearest;
-  int best = kFarthest;
-  for (const std::string_view candidate : candidates) {
-    const int distance = typing_distance(word, candidate, best - 1);
-    if (distance >= best) continue;
-    best = distance;
-    nearest = candidate;
-  }
-  return nearest;
+  return nearest(candidates, [word](std::string_view candidate, int limit) {
+    return typing_distance(word, candidate, limit);
+  });
 }
 
 std::string_view nearest_key(std::string_view key, std::span<const std::string_view> candidates) {
   constexpr int kWrongSection = 3;
-  const std::string_view word = last_word(key);
-  std::string_view nearest;
-  int best = kFarthest;
-  for (const std::string_view candidate : candidates) {
-    const int distance =
-        std::min(typing_distance(key, candidate, best - 1),
-                 kWrongSection + typing_distance(word, last_word(candidate), best - 1));
-    if (distance >= best) continue;
-    best = distance;
-    nearest = candidate;
-  }
-  return nearest;
+  return nearest(candidates, [key](std::string_view candidate, int limit) {
+    return std::min(typing_distance(key, candidate, limit),
+                    kWrongSection + typing_distance(last_word(key), last_word(candidate), limit));
+  });
 }
 
 std::string nearest_divisors(int64_t number, int64_t around) {

@@ -13,6 +13,9 @@ constexpr char ascii_lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
 }
 
+// Of a dotted key: what stands behind its last dot.
+std::string_view last_word(std::string_view key);
+
 // Typing mistakes that turn a into b: insert, delete, replace or swap neighbours; case counts half.
 // Gives up with limit + 1 once it is more than limit (in half mistakes).
 int typing_distance(std::string_view a, std::string_view b, int limit);

@@ -23,8 +23,8 @@ struct DerivedRanges : KeyPath {
           (value >= key.min && value <= key.max))
         return;
       draft.check({name}, [&]() -> Problem {
-        return fmt::format("{} (from {}) is out of range; {} to {} would do", format_number(value),
-                           key.derived_from, format_number(key.min), format_number(key.max));
+        return fmt::format("{} (from {}) is out of range; {}", format_number(value),
+                           key.derived_from, range_of(key));
       });
       draft.mark_unsound(name);
     }

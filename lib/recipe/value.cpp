@@ -8,16 +8,12 @@
 #include <cmath>
 
 #include "lib/recipe/nearest.h"
+#include "lib/recipe/source.h"
 
 namespace nemo {
 namespace {
 
 using Problem = std::optional<std::string>;
-
-std::string range_of(const Key& key) {
-  return fmt::format("{} to {}{}{} would do", format_number(key.min), format_number(key.max),
-                     key.unit.empty() ? "" : " ", key.unit);
-}
 
 Problem not_a(const Value& value, std::string_view wanted, const std::string& would_do) {
   return fmt::format("{} is not {}; {}", value.to_string(), wanted, would_do);
@@ -65,20 +61,12 @@ bool Value::is_auto() const {
 }
 
 std::string Value::to_string() const {
-  const auto shown = [](const Scalar& scalar) {
-    constexpr size_t kLongest = 60;
-    std::string text = scalar.text.substr(0, kLongest);
-    if (scalar.text.size() > kLongest) text += "…";
-    for (char& c : text)
-      if (static_cast<unsigned char>(c) < 0x20) c = ' ';  // a message is one line
-    return text;
-  };
   if (!is_list) {
     if (items.front().text.empty()) return items.front().quoted ? "''" : "null";
-    return fmt::format("'{}'", shown(items.front()));
+    return fmt::format("'{}'", shorten(items.front().text));
   }
   std::vector<std::string> texts;
-  for (const Scalar& item : items) texts.push_back(shown(item));
+  for (const Scalar& item : items) texts.push_back(shorten(item.text));
   return fmt::format("[{}]", fmt::join(texts, ", "));
 }
 
@@ -119,6 +107,11 @@ std::string format_number(double value) {
   if (exponent != std::string::npos && shortest.find('.') == std::string::npos)
     shortest.insert(exponent, ".0");  // YAML 1.1 takes 1e-05 for a string
   return shortest;
+}
+
+std::string range_of(const Key& key) {
+  return fmt::format("{} to {}{}{} would do", format_number(key.min), format_number(key.max),
+                     key.unit.empty() ? "" : " ", key.unit);
 }
 
 Problem read_value(const Key& key, const Value& value, int64_t& out) {

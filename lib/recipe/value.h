@@ -41,6 +41,9 @@ std::string format_number(double value);
 
 std::string lower_case(std::string_view text);
 
+// "1 to 65536 ranks would do"
+std::string range_of(const Key& key);
+
 // Reads value as the key's type into `out`, range included. Returns what is wrong with it and what
 // would do ("'two' is not an integer; 1 or more would do"), or nothing when it is well.
 std::optional<std::string> read_value(const Key& key, const Value& value, int64_t& out);
