@@ -82,7 +82,7 @@ int run_pretrain(const ResolvedRecipe& run, const PretrainEnvironment& environme
   const std::filesystem::path dir = recipe.log.dir;
   prepare_run_folder(dir, recipe.checkpoint.dir);
   write_run_file(dir, "recipe.resolved.yaml", print_recipe(recipe));
-  MetricsWriter metrics(dir / "metrics.jsonl");
+  MetricsWriter metrics(dir, recipe.log.tensorboard);
   const StartRecord start = start_record(run, environment);
   metrics.write(start);
   environment.log.info(

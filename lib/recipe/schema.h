@@ -177,7 +177,7 @@ struct CheckpointConfig {
 struct LogConfig {
   std::string dir = {};
   int64_t every = 1;
-  bool tensorboard = false;
+  bool tensorboard = true;
   bool trace = false;
   std::optional<double> peak_tflops = {};
   bool operator==(const LogConfig&) const = default;
@@ -418,7 +418,8 @@ template <typename V, ConfigOf<LogConfig> C>
 void visit(V& v, C& c) {
   v(Key{"dir", "", "the run's folder", 0, 0, Absent::kDerived, "runs/<recipe's name>"}, c.dir);
   v(Key{"every", "steps", "log every so many steps", 1, 1e12}, c.every);
-  v(Key{"tensorboard", "", "write TensorBoard event files"}, c.tensorboard);
+  v(Key{"tensorboard", "", "write event files for TensorBoard into <log.dir>/tensorboard"},
+    c.tensorboard);
   v(Key{"trace", "", "write trace.json (Chrome, Perfetto)"}, c.trace);
   v(Key{"peak_tflops", "TFLOP/s", "peak of one device, for MFU; null = what is known of it", 1e-6,
         1e9},

@@ -11,16 +11,27 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-Json or_null(const std::optional<double>& value) {
+Json json_of(const auto& value) {
+  return value;
+}
+Json json_of(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
+}
+
+std::optional<double> figure_of(auto value) {
+  return static_cast<double>(value);
+}
+std::optional<double> figure_of(const std::optional<double>& value) {
+  return value;
 }
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(const std::filesystem::path& path)
-    : path_(path), file_(path, std::ios::app) {
+MetricsWriter::MetricsWriter(const std::filesystem::path& folder, bool tensorboard)
+    : folder_(folder), file_(folder / "metrics.jsonl", std::ios::app), tensorboard_(tensorboard) {
   if (!file_)
-    throw_usage("[log.dir] cannot write {}; choose a folder that is writable", path.string());
+    throw_usage("[log.dir] cannot write metrics.jsonl in {}; choose a folder that is writable",
+                folder.string());
 }
 
 void MetricsWriter::write(const StartRecord& r) {
@@ -41,32 +52,29 @@ void MetricsWriter::write(const StartRecord& r) {
       {"first_step", r.first_step},
       {"ranks",
        ranks}}.dump());
+  if (tensorboard_) events_.emplace(folder_ / "tensorboard", r.host, r.pid, r.first_step);
 }
 
 void MetricsWriter::write(const StepRecord& r) {
   last_step_ = r.step;
-  write_line(Json{{"event", "step"},
-                  {"step", r.step},
-                  {"loss", r.loss},
-                  {"grad_norm", r.grad_norm},
-                  {"lr", r.lr},
-                  {"consumed_samples", r.consumed_samples},
-                  {"consumed_tokens", r.consumed_tokens},
-                  {"step_time_s", r.step_time_s},
-                  {"tokens_per_s", r.tokens_per_s},
-                  {"mfu_causal", or_null(r.mfu_causal)},
-                  {"mfu_full", or_null(r.mfu_full)},
-                  {"peak_memory_bytes", r.peak_memory_bytes},
-                  {"loss_scale", r.loss_scale},
-                  {"skipped", r.skipped},
-                  {"since_start_s", r.since_start_s}}
-                 .dump());
+  Json line{{"event", "step"}};
+  visit(r, [&](const char* name, const auto& value) { line[name] = json_of(value); });
+  write_line(line.dump());
+  if (!events_) return;
+  visit(r, [&](std::string_view name, const auto& value) {
+    const std::optional<double> figure = figure_of(value);
+    if (figure && name != "step") events_->add("train", name, *figure);
+  });
+  events_->write(r.step);
 }
 
 void MetricsWriter::write(const EvalRecord& r) {
   write_line(
       Json{{"event", "eval"}, {"step", r.step}, {"loss", r.loss}, {"num_tokens", r.num_tokens}}
           .dump());
+  if (!events_) return;
+  events_->add("eval", "loss", r.loss);
+  events_->write(r.step);
 }
 
 void MetricsWriter::write(const EndRecord& r) {
@@ -80,7 +88,9 @@ void MetricsWriter::write(const EndRecord& r) {
 
 void MetricsWriter::write_line(const std::string& line) {
   file_ << line << std::endl;
-  if (!file_) throw_usage("[log.dir] writing {} failed; is the disk full?", path_.string());
+  if (!file_)
+    throw_usage("[log.dir] writing metrics.jsonl in {} failed; is the disk full?",
+                folder_.string());
 }
 
 std::string utc_now() {

@@ -1,5 +1,6 @@
-// metrics.jsonl: what a run says of itself, one JSON object a line, each line flushed.
-// Numbers round-trip; a number that is not finite, or not known, is null.
+// What a run says of itself. metrics.jsonl: one JSON object a line, each line flushed; numbers
+// round-trip; a number that is not finite, or not known, is null. tensorboard/: the figures of the
+// same lines, as train/<field> and eval/loss; one that is not known is left out.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "lib/train/event_file.h"
 
 namespace nemo {
 
@@ -42,6 +45,25 @@ struct StepRecord {
   double since_start_s;  // since the process began
 };
 
+// Calls field(name, value) for every field in order.
+template <typename Field>
+void visit(const StepRecord& r, Field&& field) {
+  field("step", r.step);
+  field("loss", r.loss);
+  field("grad_norm", r.grad_norm);
+  field("lr", r.lr);
+  field("consumed_samples", r.consumed_samples);
+  field("consumed_tokens", r.consumed_tokens);
+  field("step_time_s", r.step_time_s);
+  field("tokens_per_s", r.tokens_per_s);
+  field("mfu_causal", r.mfu_causal);
+  field("mfu_full", r.mfu_full);
+  field("peak_memory_bytes", r.peak_memory_bytes);
+  field("loss_scale", r.loss_scale);
+  field("skipped", r.skipped);
+  field("since_start_s", r.since_start_s);
+}
+
 struct EvalRecord {
   int64_t step;
   double loss;
@@ -57,9 +79,10 @@ struct EndRecord {
 
 class MetricsWriter {
  public:
-  // Appends to the file. A usage error where it cannot be written.
-  explicit MetricsWriter(const std::filesystem::path& path);
+  // Appends to the folder's metrics.jsonl. A usage error where it cannot be written.
+  MetricsWriter(const std::filesystem::path& folder, bool tensorboard);
 
+  // Comes first; begins a new event file in tensorboard/.
   void write(const StartRecord& record);
   void write(const StepRecord& record);
   void write(const EvalRecord& record);
@@ -71,8 +94,10 @@ class MetricsWriter {
  private:
   void write_line(const std::string& line);
 
-  std::filesystem::path path_;
+  std::filesystem::path folder_;
   std::ofstream file_;
+  bool tensorboard_;
+  std::optional<EventFile> events_;
   int64_t last_step_ = 0;
 };
 

@@ -63,6 +63,9 @@ TEST_CASE("a second run moves the files of the first to previous/1") {
   CHECK(folder.events() == Events{"start", "step", "step", "end"});
   CHECK(test::read_file(folder.path() / "previous" / "1" / "recipe.resolved.yaml") == recipe);
   CHECK(test::read_file(folder.path() / "previous" / "1" / "metrics.jsonl") == metrics);
+  for (const char* run : {".", "previous/1"})
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path() / run / "tensorboard"),
+                        {}) == 1);
 }
 
 TEST_CASE("evaluation at its interval and at the end, the same on one rank and on two") {

@@ -27,7 +27,7 @@ inline ResolvedRecipe resolve_text(const std::string& text,
 inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
                         const std::function<void(Trainer&, int)>& body) {
   const TempFolder folder;
-  MetricsWriter metrics(folder / "metrics.jsonl");
+  MetricsWriter metrics(folder.path(), /*tensorboard=*/false);
   const std::atomic<int> no_signal{0};
   const TrainInputs inputs = {run, dataset, metrics, no_signal, Clock::now()};
   run_thread_ranks(static_cast<int>(run.sizes.world), std::chrono::seconds(60),

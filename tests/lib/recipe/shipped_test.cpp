@@ -192,7 +192,6 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "checkpoint.every: 5 cannot run yet; 0, which saves nothing yet, would do"},
       {{"checkpoint.resume=auto"}, "checkpoint.resume: auto cannot run yet; never would do"},
       {{"checkpoint.async=true"}, "checkpoint.async: true cannot run yet; false would do"},
-      {{"log.tensorboard=true"}, "log.tensorboard: true cannot run yet; false would do"},
       {{"log.trace=true"}, "log.trace: true cannot run yet; false would do"},
   };
   for (const Case& c : cases) {

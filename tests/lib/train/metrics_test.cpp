@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "tests/lib/train/decode_events.h"
 #include "tests/support/files.h"
 
 using namespace nemo;
@@ -24,9 +25,8 @@ std::vector<nlohmann::json> lines_of(const fs::path& path) {
 
 TEST_CASE("every event is one line with the fields the contract names") {
   const test::TempFolder folder;
-  const fs::path path = folder / "metrics.jsonl";
   {
-    MetricsWriter writer(path);
+    MetricsWriter writer(folder.path(), /*tensorboard=*/false);
     StartRecord start{};
     start.world = 2;
     start.mesh = {{"tp", 1}, {"dp", 2}};
@@ -44,7 +44,8 @@ TEST_CASE("every event is one line with the fields the contract names") {
     writer.write(EvalRecord{3, 1.5, 4096});
     writer.write(EndRecord{3, "max_steps", 0, 12.5});
   }
-  const auto lines = lines_of(path);
+  const auto lines = lines_of(folder / "metrics.jsonl");
+  CHECK_FALSE(fs::exists(folder / "tensorboard"));
   REQUIRE(lines.size() == 4);
   CHECK(lines[0]["event"] == "start");
   CHECK(lines[0]["mesh"]["dp"] == 2);
@@ -67,4 +68,50 @@ TEST_CASE("every event is one line with the fields the contract names") {
   CHECK(lines[3] ==
         nlohmann::json::parse(
             R"({"event":"end","step":3,"reason":"max_steps","exit_code":0,"wall_time_s":12.5})"));
+}
+
+TEST_CASE("tensorboard holds the figures of every step and evaluation line") {
+  const test::TempFolder folder;
+  {
+    MetricsWriter writer(folder.path(), /*tensorboard=*/true);
+    StartRecord start{};
+    start.first_step = 3;
+    writer.write(start);
+    StepRecord step{};
+    step.step = 3;
+    step.loss = 0.1 + 0.2;
+    step.grad_norm = 1.25;
+    step.lr = 3e-4;
+    step.consumed_samples = 24;
+    step.consumed_tokens = 384;
+    step.step_time_s = 0.5;
+    step.tokens_per_s = 256;
+    step.mfu_full = 0.375;
+    step.peak_memory_bytes = int64_t{1} << 40;
+    step.loss_scale = 65536;
+    step.skipped = true;
+    step.since_start_s = 9.75;
+    writer.write(step);
+    writer.write(EvalRecord{3, 1.5, 4096});
+    writer.write(EndRecord{3, "max_steps", 0, 12.5});
+  }
+  std::vector<fs::path> files(fs::directory_iterator(folder / "tensorboard"), {});
+  REQUIRE(files.size() == 1);
+  const std::vector<test::Event> events = test::decode_events(test::read_file(files[0]));
+  REQUIRE(events.size() == 4);
+  CHECK(events[1].start);
+  CHECK(events[1].step == 3);
+  std::map<std::string, float> expected;
+  const nlohmann::json line = lines_of(folder / "metrics.jsonl").at(1);
+  for (const auto& [key, value] : line.items())
+    if (value.is_boolean())
+      expected["train/" + key] = value ? 1 : 0;
+    else if (value.is_number() && key != "step")
+      expected["train/" + key] = static_cast<float>(value.get<double>());
+  CHECK(expected.size() == 12);  // all but mfu_causal, which is not known
+  CHECK(expected.at("train/skipped") == 1);
+  CHECK(events[2].step == 3);
+  CHECK(events[2].figures == expected);
+  CHECK(events[3].step == 3);
+  CHECK(events[3].figures == std::map<std::string, float>{{"eval/loss", 1.5f}});
 }
