@@ -14,8 +14,6 @@ namespace {
 // A multiple of the cache line and of every element; a few µs of work.
 constexpr int64_t kChunkBytes = 32 << 10;
 
-using Postings = std::span<const Posting>;
-
 const char* name_of(const Posting& posting) {
   constexpr std::array kNames = {"all_reduce", "all_gather",   "reduce_scatter",
                                  "all_to_all", "all_to_all_v", "broadcast",
@@ -24,9 +22,9 @@ const char* name_of(const Posting& posting) {
   return kNames[static_cast<size_t>(posting.kind)];
 }
 
-bool is_reduction(Postings postings) {
-  const OpKind kind = postings[0].kind;
-  return postings.size() > 1 && (kind == OpKind::kAllReduce || kind == OpKind::kReduceScatter);
+bool is_reduction(const Operation& operation) {
+  const OpKind kind = operation[0].kind;
+  return operation.size() > 1 && (kind == OpKind::kAllReduce || kind == OpKind::kReduceScatter);
 }
 
 bool agree(const Posting& a, const Posting& b) {
@@ -35,79 +33,82 @@ bool agree(const Posting& a, const Posting& b) {
          a.count == b.count && labels_agree;
 }
 
-int64_t rows(const std::vector<int64_t>& offsets, size_t part) {
-  return offsets[part + 1] - offsets[part];
-}
-
 std::string describe(const Posting& posting) {
   return fmt::format("{}{} of {} {}", to_string(posting),
                      posting.reduce == ReduceOp::kMax ? " (max)" : "", posting.count,
                      to_string(posting.dtype));
 }
 
-std::string find_row_mismatch(Postings postings, std::span<const int> world_ranks) {
-  for (size_t from = 0; from < postings.size(); ++from)
-    for (size_t to = 0; to < postings.size(); ++to) {
-      const int64_t sent = rows(postings[from].input_offsets, to);
-      const int64_t expected = rows(postings[to].output_offsets, from);
+int64_t num_rows(const int64_t* rows, int part) {
+  return rows[part + 1] - rows[part];
+}
+
+std::string find_row_mismatch(const Operation& operation, std::span<const int> world_ranks) {
+  for (int from = 0; from < operation.size(); ++from)
+    for (int to = 0; to < operation.size(); ++to) {
+      const int64_t sent = num_rows(operation.input_rows(from), to);
+      const int64_t expected = num_rows(operation.output_rows(to), from);
       if (sent != expected)
-        return fmt::format("rank {} sends {} to rank {}, which expects {}", world_ranks[from],
-                           counted(sent, "row"), world_ranks[to], expected);
+        return fmt::format("rank {} sends {} to rank {}, which expects {}",
+                           world_ranks[static_cast<size_t>(from)], counted(sent, "row"),
+                           world_ranks[static_cast<size_t>(to)], expected);
     }
   return "";
 }
 
 // Bytes [begin, end) of rank `to`'s output come from `source`, rank `from`'s memory.
-struct Segment {
+struct Extent {
   const std::byte* source;
   int64_t begin;
   int64_t end;
 };
 
-Segment find_segment(Postings postings, int from, int to) {
-  const Posting& sender = postings[static_cast<size_t>(from)];
-  const Posting& receiver = postings[static_cast<size_t>(to)];
+Extent find_extent(const Operation& operation, int from, int to) {
+  const Posting& sender = operation[from];
+  const std::byte* input = operation.input(from);
   const int64_t part = sender.bytes();
   switch (sender.kind) {
     case OpKind::kAllToAll:
-      return {sender.input + to * part, from * part, (from + 1) * part};
-    case OpKind::kAllToAllV:
-      return {sender.input + sender.input_offsets[static_cast<size_t>(to)] * part,
-              receiver.output_offsets[static_cast<size_t>(from)] * part,
-              receiver.output_offsets[static_cast<size_t>(from) + 1] * part};
+      return {input + to * part, from * part, (from + 1) * part};
+    case OpKind::kAllToAllV: {
+      const int64_t* rows = operation.output_rows(to) + from;
+      return {input + operation.input_rows(from)[to] * part, rows[0] * part, rows[1] * part};
+    }
     case OpKind::kBroadcast:
     case OpKind::kPointToPoint:
       if (from != sender.root || to == from) return {nullptr, 0, 0};
-      return {sender.input, 0, part};
+      return {input, 0, part};
     default:  // all_gather, and a reduction over one rank
-      return {sender.input, from * part, (from + 1) * part};
+      return {input, from * part, (from + 1) * part};
   }
 }
 
-void copy_chunk(Postings postings, int lane, Range bytes) {
-  std::byte* output = postings[static_cast<size_t>(lane)].output;
-  for (int from = 0; from < std::ssize(postings); ++from) {
-    const Segment segment = find_segment(postings, from, lane);
-    const int64_t begin = std::max(segment.begin, bytes.begin);
-    const int64_t end = std::min(segment.end, bytes.end);
+void copy_chunk(const Operation& operation, int lane, Range bytes) {
+  std::byte* output = operation.output(lane);
+  for (int from = 0; from < operation.size(); ++from) {
+    const Extent extent = find_extent(operation, from, lane);
+    const int64_t begin = std::max(extent.begin, bytes.begin);
+    const int64_t end = std::min(extent.end, bytes.end);
     if (begin >= end) continue;
-    const std::byte* source = segment.source + (begin - segment.begin);
+    const std::byte* source = extent.source + (begin - extent.begin);
     if (source != output + begin)
       std::memcpy(output + begin, source, static_cast<size_t>(end - begin));
   }
 }
 
-void reduce_chunk(Postings postings, int lane, Range bytes) {
-  const bool to_all = postings[0].kind == OpKind::kAllReduce;
-  const int64_t input_offset = bytes.begin + (to_all ? 0 : lane * postings[0].bytes());
+void reduce_chunk(const Operation& operation, int lane, Range bytes) {
+  const Posting& posting = operation[0];
+  const size_t size = operation.postings.size();
+  const bool to_all = posting.kind == OpKind::kAllReduce;
+  const int64_t input_offset = bytes.begin + (to_all ? 0 : lane * posting.bytes());
   std::array<const std::byte*, kMaxRanks> inputs;
   std::array<std::byte*, kMaxRanks> outputs;
-  for (size_t rank = 0; rank < postings.size(); ++rank) {
-    inputs[rank] = postings[rank].input + input_offset;
-    outputs[rank] = postings[to_all ? rank : static_cast<size_t>(lane)].output + bytes.begin;
+  for (int rank = 0; rank < operation.size(); ++rank) {
+    inputs[static_cast<size_t>(rank)] = operation.input(rank) + input_offset;
+    outputs[static_cast<size_t>(rank)] = operation.output(to_all ? rank : lane) + bytes.begin;
   }
-  reduce(postings[0].dtype, postings[0].reduce, {inputs.data(), postings.size()},
-         {outputs.data(), to_all ? postings.size() : 1}, bytes.size() / size_of(postings[0].dtype));
+  reduce(posting.dtype, posting.reduce, {inputs.data(), size}, {outputs.data(), to_all ? size : 1},
+         bytes.size() / size_of(posting.dtype));
 }
 
 }  // namespace
@@ -116,25 +117,25 @@ std::string to_string(const Posting& posting) {
   return fmt::format("{} \"{}\"", name_of(posting), posting.label);
 }
 
-std::string find_mismatch(Postings postings, std::span<const int> world_ranks) {
-  for (size_t i = 1; i < postings.size(); ++i)
-    if (!agree(postings[0], postings[i]))
+std::string find_mismatch(const Operation& operation, std::span<const int> world_ranks) {
+  for (int i = 1; i < operation.size(); ++i)
+    if (!agree(operation[0], operation[i]))
       return fmt::format("rank {} called {}, rank {} called {}", world_ranks[0],
-                         describe(postings[0]), world_ranks[i], describe(postings[i]));
-  return postings[0].kind == OpKind::kAllToAllV ? find_row_mismatch(postings, world_ranks) : "";
+                         describe(operation[0]), world_ranks[static_cast<size_t>(i)],
+                         describe(operation[i]));
+  return operation[0].kind == OpKind::kAllToAllV ? find_row_mismatch(operation, world_ranks) : "";
 }
 
-int64_t result_bytes(Postings postings, int lane) {
-  const Posting& posting = postings[static_cast<size_t>(lane)];
-  const int64_t size = std::ssize(postings);
+int64_t result_bytes(const Operation& operation, int lane) {
+  const Posting& posting = operation[lane];
   switch (posting.kind) {
     case OpKind::kBarrier:
       return 0;
     case OpKind::kAllGather:
     case OpKind::kAllToAll:
-      return posting.bytes() * size;
+      return posting.bytes() * operation.size();
     case OpKind::kAllToAllV:
-      return posting.bytes() * posting.output_offsets.back();
+      return posting.bytes() * operation.output_rows(lane)[operation.size()];
     case OpKind::kBroadcast:
     case OpKind::kPointToPoint:
       return lane == posting.root ? 0 : posting.bytes();
@@ -143,17 +144,18 @@ int64_t result_bytes(Postings postings, int lane) {
   }
 }
 
-Range lane_chunks(Postings postings, int lane) {
-  const int64_t num_chunks = ceil_div(result_bytes(postings, lane), kChunkBytes);
-  if (is_reduction(postings) && postings[0].kind == OpKind::kAllReduce)
-    return split_evenly(num_chunks, std::ssize(postings), lane);
+Range lane_chunks(const Operation& operation, int lane) {
+  const int64_t num_chunks = ceil_div(result_bytes(operation, lane), kChunkBytes);
+  if (is_reduction(operation) && operation[0].kind == OpKind::kAllReduce)
+    return split_evenly(num_chunks, operation.size(), lane);
   return {0, num_chunks};
 }
 
-void run_chunk(Postings postings, int lane, int64_t chunk) {
+void run_chunk(const Operation& operation, int lane, int64_t chunk) {
   const int64_t begin = chunk * kChunkBytes;
-  const Range bytes = {begin, std::min(begin + kChunkBytes, result_bytes(postings, lane))};
-  is_reduction(postings) ? reduce_chunk(postings, lane, bytes) : copy_chunk(postings, lane, bytes);
+  const Range bytes = {begin, std::min(begin + kChunkBytes, result_bytes(operation, lane))};
+  is_reduction(operation) ? reduce_chunk(operation, lane, bytes)
+                          : copy_chunk(operation, lane, bytes);
 }
 
 }  // namespace nemo::shared

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "lib/comm/communicator.h"
 #include "lib/core/math.h"
@@ -28,35 +27,58 @@ enum class OpKind : uint8_t {
   kBarrier,
 };
 
-// One rank's call of an operation. Its memory must stay until the operation is complete.
+// One rank's call of an operation. Lies in a segment. Its memory must stay until the operation is
+// complete.
 struct alignas(64) Posting {
-  OpKind kind = OpKind::kBarrier;
-  DType dtype = DType::kF32;
-  ReduceOp reduce = ReduceOp::kSum;
-  int root = 0;
-  const char* label = "";
-  const std::byte* input = nullptr;
-  std::byte* output = nullptr;
+  static constexpr size_t kLabelBytes = 48;
+
+  OpKind kind;
+  DType dtype;
+  ReduceOp reduce;
+  int root;
+  int64_t input;  // from Operation::base
+  int64_t output;
   // Elements of one part; of one row for all_to_all_v.
-  int64_t count = 0;
-  // all_to_all_v: rows before part i, size + 1 of them.
-  std::vector<int64_t> input_offsets, output_offsets;
+  int64_t count;
+  // Last, so that with a short label the peers read one cache line.
+  char label[kLabelBytes];
 
   int64_t bytes() const { return count * size_of(dtype); }
+};
+
+// One operation of a group, as this process sees it.
+struct Operation {
+  std::span<const Posting> postings;  // of each member
+  // all_to_all_v: rows before part i, size + 1 of them: [member][of the input, of the output][i].
+  std::span<const int64_t> rows;
+  uintptr_t base;
+
+  int size() const { return static_cast<int>(postings.size()); }
+  const Posting& operator[](int member) const { return postings[static_cast<size_t>(member)]; }
+  const std::byte* input(int member) const { return address((*this)[member].input); }
+  std::byte* output(int member) const { return address((*this)[member].output); }
+  const int64_t* input_rows(int member) const { return &rows[table(2 * member)]; }
+  const int64_t* output_rows(int member) const { return &rows[table(2 * member + 1)]; }
+
+ private:
+  std::byte* address(int64_t offset) const {
+    return reinterpret_cast<std::byte*>(base + static_cast<uintptr_t>(offset));
+  }
+  size_t table(int index) const { return static_cast<size_t>(index) * (postings.size() + 1); }
 };
 
 // As messages name it: all_reduce "grads".
 std::string to_string(const Posting& posting);
 
 // Empty when the postings of all ranks fit together, else who called what.
-std::string find_mismatch(std::span<const Posting> postings, std::span<const int> world_ranks);
+std::string find_mismatch(const Operation& operation, std::span<const int> world_ranks);
 
 // Bytes of the lane's result; a barrier has none, nor has the rank that only sends.
-int64_t result_bytes(std::span<const Posting> postings, int lane);
+int64_t result_bytes(const Operation& operation, int lane);
 
 // The chunks of a lane, numbered so that all_reduce's lanes follow each other.
-Range lane_chunks(std::span<const Posting> postings, int lane);
+Range lane_chunks(const Operation& operation, int lane);
 
-void run_chunk(std::span<const Posting> postings, int lane, int64_t chunk);
+void run_chunk(const Operation& operation, int lane, int64_t chunk);
 
 }  // namespace nemo::shared

@@ -1,17 +1,22 @@
-// One rank thread's end of a group: checks its arguments and posts them in the group's rings.
+// One rank's end of a group: checks its arguments and posts them in the group's rings.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "lib/comm/shared/group.h"
+#include "lib/comm/shared/ring.h"
 
 namespace nemo::shared {
 
 class SharedCommunicator final : public Communicator {
  public:
-  SharedCommunicator(std::shared_ptr<Group> group, int rank);
+  // Makes what a group of so many ranks shares and returns where it is; done by one of them.
+  static int64_t allocate(Segment& segment, int num_ranks);
+
+  // The end of member `rank` of the group at `offset`; `world_ranks` are its members.
+  SharedCommunicator(std::shared_ptr<Domain> domain, int64_t offset, const std::string& name,
+                     std::vector<int> world_ranks, int rank);
 
   Work all_reduce(const Tensor& buffer, ReduceOp op, const char* label) override;
   Work all_gather(const Tensor& input, const Tensor& output, const char* label) override;
@@ -28,30 +33,37 @@ class SharedCommunicator final : public Communicator {
   void poison(const std::string& reason) noexcept override;
 
  private:
-  // A ring this rank is a member of, and its next sequence number there.
+  // This rank's end of a ring, and its next sequence number there.
   struct Endpoint {
-    Ring* ring = nullptr;
-    int member = 0;
+    std::unique_ptr<Ring> ring;
     int64_t next = 0;
   };
   struct Ticket {
-    Endpoint* endpoint;
+    Ring& ring;
     int64_t sequence;
   };
 
   Endpoint& sending_to(int peer);
   Endpoint& receiving_from(int peer);
+  // This rank's end of what rank `from` sends to rank `to`; the ring is made at first use.
+  void open_channel(Endpoint& endpoint, int from, int to);
   // The endpoint's next operation, described but for what only some operations have.
-  static Posting& prepare(Endpoint& endpoint, OpKind kind, const char* label, DType dtype,
-                          int64_t count, const void* input, void* output);
+  Posting& prepare(Endpoint& endpoint, OpKind kind, const char* label, DType dtype, int64_t count,
+                   const Tensor& input, const Tensor& output);
+  // Returns its ticket.
+  int64_t post(Endpoint& endpoint);
   Work post(Endpoint& endpoint, const Tensor& input, const Tensor& output);
-  // Posts it and waits for it; returns its sequence number.
-  static int64_t run(Endpoint& endpoint);
+  int64_t offset_of(const Tensor& tensor) const;
+  // `value` of every rank.
+  std::vector<int64_t> gather(int64_t value);
   Ticket find(int64_t ticket);
   void wait(int64_t ticket, Stream& stream) override;
+  void wait(int64_t ticket);
   void abandon(int64_t ticket) noexcept override;
 
-  std::shared_ptr<Group> group_;
+  std::shared_ptr<Domain> domain_;
+  std::vector<int> world_ranks_;
+  std::atomic<int64_t>* channels_;  // [from][to]: where their ring is, 0 = not made
   // The group's collectives, then what is sent to each peer, then what is received from each.
   std::vector<Endpoint> endpoints_;
 };

@@ -5,14 +5,14 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/comm/communicator.h"
 
 namespace nemo {
 
 namespace shared {
-class Group;
-struct World;
+struct Domain;
 }  // namespace shared
 
 class ThreadWorld {
@@ -27,8 +27,8 @@ class ThreadWorld {
   void poison(const std::string& reason) noexcept;
 
  private:
-  std::shared_ptr<shared::World> world_;
-  std::shared_ptr<shared::Group> group_;
+  std::vector<int> ranks_;
+  std::shared_ptr<shared::Domain> domain_;
 };
 
 }  // namespace nemo

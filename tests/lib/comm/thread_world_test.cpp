@@ -148,6 +148,8 @@ TEST_CASE("wrong arguments are named with their label") {
     expect(text([&] { r.world.broadcast(x.tensor, 1, "c"); }),
            "[broadcast \"c\"] root 1 in a group of 1");
     expect(text([&] { r.world.send(x.tensor, 0, "p"); }), "[send \"p\"] peer 0 of rank 0 among 1");
+    const std::string label(48, 'l');
+    expect(text([&] { r.world.barrier(label.c_str()); }), "has 48 bytes of at most 47");
   });
 }
 
