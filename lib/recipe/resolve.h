@@ -27,11 +27,19 @@ struct RecipeText {
   std::string text;
 };
 
+// The tasks that a launcher started together, of which this process is one.
+struct LauncherTasks {
+  int64_t num_tasks = 1;
+  int64_t num_nodes = 0;       // 0 = the launcher does not say
+  int64_t cores_per_task = 0;  // likewise
+  bool may_be_nodes = false;   // a task may stand for a node, whose `devices` ranks it starts
+};
+
 struct Surroundings {
   std::string current_folder = "/";  // absolute
   int64_t num_gpus = 0;              // visible on this node
   int64_t num_cores = 1;             // usable by this node's ranks
-  std::optional<int64_t> launcher_world = {};
+  std::optional<LauncherTasks> launcher = {};
   std::optional<int64_t> dry_run_world = {};  // stands in for devices * num_nodes
 };
 

@@ -63,23 +63,37 @@ World dry_run_world(Draft& draft, int64_t ranks) {
   return {ranks, "--world"};
 }
 
-World launched_world(Draft& draft, int64_t ranks) {
+std::string start_instead(const TrainerConfig& trainer, const LauncherTasks& tasks) {
+  const int64_t ranks = product({trainer.devices, trainer.num_nodes});
+  if (!tasks.may_be_nodes || trainer.devices == 1) return fmt::format("start {}", ranks);
+  return fmt::format("start {} (one for each rank) or {} (one for each node)", ranks,
+                     trainer.num_nodes);
+}
+
+// A launcher's tasks are the ranks, or the nodes.
+World launched_world(Draft& draft, const LauncherTasks& tasks) {
   TrainerConfig& trainer = draft.recipe().trainer;
-  if (!draft.given(kDevices) && ranks % trainer.num_nodes == 0)
-    trainer.devices = ranks / trainer.num_nodes;
+  if (!draft.given(kNodes) && tasks.num_nodes > 0) {
+    trainer.num_nodes = tasks.num_nodes;
+    draft.overrule(kNodes, "the launcher");
+  }
+  if (!draft.given(kDevices) && tasks.num_tasks % trainer.num_nodes == 0)
+    trainer.devices = tasks.num_tasks / trainer.num_nodes;
+  const int64_t ranks = product({trainer.devices, trainer.num_nodes});
+  const bool are_nodes = tasks.may_be_nodes && tasks.num_tasks == trainer.num_nodes;
   draft.check({kDevices, kNodes}, [&]() -> std::optional<std::string> {
     if (!draft.given(kDevices) && trainer.devices == 0)
       return fmt::format("the launcher's {} cannot fill trainer.num_nodes {} evenly; {} would do",
-                         counted(ranks, "rank"), trainer.num_nodes,
-                         nearest_divisors(ranks, trainer.num_nodes));
-    if (product({trainer.devices, trainer.num_nodes}) == ranks) return std::nullopt;
+                         counted(tasks.num_tasks, "task"), trainer.num_nodes,
+                         nearest_divisors(tasks.num_tasks, trainer.num_nodes));
+    if (ranks == tasks.num_tasks || are_nodes) return std::nullopt;
     return fmt::format(
-        "trainer.devices {} * trainer.num_nodes {} = {}, but the launcher started {}; start "
-        "as many, or leave trainer.devices out",
-        trainer.devices, trainer.num_nodes, product({trainer.devices, trainer.num_nodes}),
-        counted(ranks, "rank"));
+        "trainer.devices {} * trainer.num_nodes {} = {}, but the launcher started {}; {}, or leave "
+        "trainer.devices out",
+        trainer.devices, trainer.num_nodes, ranks, counted(tasks.num_tasks, "task"),
+        start_instead(trainer, tasks));
   });
-  return {ranks, "the launcher"};
+  return {are_nodes ? ranks : tasks.num_tasks, "the launcher"};
 }
 
 // Whether dp data-parallel ranks would pass the rules that depend on dp.
@@ -134,7 +148,7 @@ World find_world(Draft& draft) {
   TrainerConfig& trainer = draft.recipe().trainer;
   if (!draft.sound({kDevices, kNodes})) return {0, {}};
   if (around.dry_run_world) return dry_run_world(draft, *around.dry_run_world);
-  if (around.launcher_world) return launched_world(draft, *around.launcher_world);
+  if (around.launcher) return launched_world(draft, *around.launcher);
   if (draft.given(kDevices)) return from_devices(trainer);
   if (trainer.accelerator == Accelerator::kCuda) {
     draft.check({kDevices, "trainer.accelerator"}, [&]() -> std::optional<std::string> {
@@ -214,6 +228,15 @@ void fill_sizes(Draft& draft, int64_t world) {
   s.dp_shard = p.dp_size / p.dp_replicate_size;
 }
 
+// A node's cores are shared by its ranks, unless the launcher gave each task its own.
+int64_t cores_of_rank(const Surroundings& around, const TrainerConfig& trainer) {
+  const bool own = around.launcher && around.launcher->cores_per_task > 0;
+  const bool is_rank =
+      own && around.launcher->num_tasks == product({trainer.devices, trainer.num_nodes});
+  return is_rank ? std::min(around.launcher->cores_per_task, around.num_cores)
+                 : around.num_cores / trainer.devices;
+}
+
 }  // namespace
 
 void derive_world(Draft& draft) {
@@ -222,7 +245,7 @@ void derive_world(Draft& draft) {
   if (recipe.trainer.devices == 0) draft.mark_unsound(kDevices);
   if (draft.derives("trainer.threads_per_rank", {kDevices}))
     recipe.trainer.threads_per_rank =
-        std::clamp<int64_t>(draft.surroundings().num_cores / recipe.trainer.devices, 1, 4096);
+        std::clamp<int64_t>(cores_of_rank(draft.surroundings(), recipe.trainer), 1, 4096);
   if (world.ranks == 0 || !draft.sound({kTp, kCp, kPp, kDp})) return draft.mark_unsound(kDp);
   const std::optional<std::string> problem = world_problem(draft, world);
   const bool dp_given = draft.given(kDp);

@@ -174,22 +174,69 @@ TEST_CASE("world: --world stands in for the machine") {
   CHECK_THROWS_AS(with_world(4, {"dp_size=2"}), UserError);
 }
 
-TEST_CASE("world: a launcher's count, which devices must not contradict") {
-  const Surroundings launched = {.current_folder = "/", .num_cores = 8, .launcher_world = 4};
-  CHECK(resolve_base({}, launched).sizes.dp == 4);
-  CHECK(resolve_base({"trainer.num_nodes=2"}, launched).recipe.trainer.devices == 2);
-  CHECK(resolve_base({"trainer.devices=2", "trainer.num_nodes=2"}, launched).sizes.world == 4);
-  CHECK(problems_of(kBase, {"trainer.devices=2"}, launched) ==
+TEST_CASE("world: a launcher's tasks, which devices must not contradict") {
+  const auto launched = [](const LauncherTasks& tasks) {
+    return Surroundings{.current_folder = "/", .num_cores = 8, .launcher = tasks};
+  };
+  const Surroundings four = launched({.num_tasks = 4});
+  CHECK(resolve_base({}, four).sizes.dp == 4);
+  CHECK(resolve_base({"trainer.num_nodes=2"}, four).recipe.trainer.devices == 2);
+  CHECK(resolve_base({"trainer.devices=2", "trainer.num_nodes=2"}, four).sizes.world == 4);
+  CHECK(problems_of(kBase, {"trainer.devices=2"}, four) ==
         "trainer.devices: trainer.devices 2 * trainer.num_nodes 1 = 2, but the launcher started 4 "
-        "ranks; start as many, or leave trainer.devices out (trainer.devices: override "
+        "tasks; start 2, or leave trainer.devices out (trainer.devices: override "
         "trainer.devices=2)");
-  CHECK(problems_of(kBase, {"trainer.num_nodes=3"}, launched) ==
-        "trainer.devices: the launcher's 4 ranks cannot fill trainer.num_nodes 3 evenly; 2 or 4 "
+  CHECK(problems_of(kBase, {"trainer.num_nodes=3"}, four) ==
+        "trainer.devices: the launcher's 4 tasks cannot fill trainer.num_nodes 3 evenly; 2 or 4 "
         "would do (trainer.num_nodes: override trainer.num_nodes=3)");
-  const Surroundings alone = {.current_folder = "/", .num_cores = 8, .launcher_world = 1};
-  CHECK(problems_of(kBase, {"trainer.num_nodes=2"}, alone) ==
-        "trainer.devices: the launcher's 1 rank cannot fill trainer.num_nodes 2 evenly; 1 would do "
+  CHECK(problems_of(kBase, {"trainer.num_nodes=2"}, launched({.num_tasks = 1})) ==
+        "trainer.devices: the launcher's 1 task cannot fill trainer.num_nodes 2 evenly; 1 would do "
         "(trainer.num_nodes: override trainer.num_nodes=2)");
+}
+
+TEST_CASE("world: the launcher's nodes, and tasks that stand for them") {
+  const auto slurm = [](int64_t num_tasks, int64_t num_nodes) {
+    return Surroundings{.current_folder = "/",
+                        .num_cores = 8,
+                        .launcher = LauncherTasks{
+                            .num_tasks = num_tasks, .num_nodes = num_nodes, .may_be_nodes = true}};
+  };
+  const std::string kSmall = "data.micro_batch_size=1";
+  // A task for each rank: the nodes are known, so devices and threads are those of a node.
+  const Recipe ranks = resolve_base({kSmall}, slurm(8, 2)).recipe;
+  CHECK(ranks.trainer.num_nodes == 2);
+  CHECK(ranks.trainer.devices == 4);
+  CHECK(ranks.trainer.threads_per_rank == 2);
+  CHECK(ranks.parallel.dp_size == 8);
+  CHECK(resolve_base({kSmall, "trainer.devices=4"}, slurm(8, 2)).sizes.world == 8);
+  // A task for each node.
+  CHECK(resolve_base({kSmall, "trainer.devices=4"}, slurm(2, 2)).sizes.world == 8);
+  CHECK(
+      resolve_base({kSmall, "trainer.devices=2", "trainer.num_nodes=4"}, slurm(4, 1)).sizes.world ==
+      8);
+  CHECK(problems_of(kBase, {"trainer.devices=4"}, slurm(4, 2)) ==
+        "trainer.devices: trainer.devices 4 * trainer.num_nodes 2 = 8, but the launcher started 4 "
+        "tasks; start 8 (one for each rank) or 2 (one for each node), or leave trainer.devices out "
+        "(trainer.devices: override trainer.devices=4)");
+  // Only where the launcher may mean it so.
+  Surroundings torchrun = slurm(2, 2);
+  torchrun.launcher->may_be_nodes = false;
+  CHECK(problems_of(kBase, {"trainer.devices=4"}, torchrun) ==
+        "trainer.devices: trainer.devices 4 * trainer.num_nodes 2 = 8, but the launcher started 2 "
+        "tasks; start 8, or leave trainer.devices out (trainer.devices: override "
+        "trainer.devices=4)");
+}
+
+TEST_CASE("world: a task's own cores are not shared with its node's others") {
+  Surroundings around{.current_folder = "/", .num_cores = 6};
+  around.launcher = LauncherTasks{.num_tasks = 4, .num_nodes = 2, .may_be_nodes = true};
+  CHECK(resolve_base({}, around).recipe.trainer.threads_per_rank == 3);
+  around.launcher->cores_per_task = 5;
+  CHECK(resolve_base({}, around).recipe.trainer.threads_per_rank == 5);
+  around.launcher->cores_per_task = 7;  // more than it may run on
+  CHECK(resolve_base({}, around).recipe.trainer.threads_per_rank == 6);
+  around.launcher->num_tasks = 2;
+  CHECK(resolve_base({"trainer.devices=2"}, around).recipe.trainer.threads_per_rank == 3);
 }
 
 TEST_CASE("sources: recipe line, override, default, derived") {

@@ -250,7 +250,11 @@ std::vector<std::string> random_overrides(Random& random) {
 Surroundings random_surroundings(Random& random) {
   Surroundings around = {.current_folder = "/somewhere", .num_gpus = 8 * random.below(2)};
   around.num_cores = 1 + random.below(64);
-  if (random.one_in(16)) around.launcher_world = 1 + random.below(64);
+  if (random.one_in(16))
+    around.launcher = {.num_tasks = 1 + random.below(64),
+                       .num_nodes = random.below(4),
+                       .cores_per_task = random.below(3),
+                       .may_be_nodes = random.one_in(2)};
   if (random.one_in(8)) around.dry_run_world = int64_t{1} << random.below(12);
   return around;
 }
