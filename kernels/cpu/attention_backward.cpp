@@ -42,11 +42,15 @@ struct Scratch {
     return kBlock * (7 * a.padded_dim() + 2 * kBlock) + 2 * a.heads_per_group() * a.num_queries;
   }
   Scratch(float* memory, const Backward& a) {
-    for (float** part : {&kt, &vt, &k, &dk, &dv, &q, &doutput}) {
-      *part = memory;
-      memory += kBlock * a.padded_dim();
-    }
-    p = memory;
+    const int64_t rows = kBlock * a.padded_dim();
+    kt = memory;
+    vt = kt + rows;
+    k = vt + rows;
+    dk = k + rows;
+    dv = dk + rows;
+    q = dv + rows;
+    doutput = q + rows;
+    p = doutput + rows;
     ds = p + kBlock * kBlock;
     lse = ds + kBlock * kBlock;
     delta = lse + a.heads_per_group() * a.num_queries;
