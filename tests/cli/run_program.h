@@ -5,12 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <string>
-#include <thread>
 
 #include "tests/support/files.h"
+#include "tests/support/processes.h"
 
 namespace nemo {
 
@@ -70,14 +69,6 @@ class RunningProgram {
   bool ended_ = false;
 };
 
-// Asks every 5 ms, for 20 s at most; whether it came true.
-template <typename Condition>
-bool comes_true(const Condition& condition) {
-  for (int i = 0; i < 4000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
-}
+using test::comes_true;
 
 }  // namespace nemo

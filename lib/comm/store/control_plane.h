@@ -25,6 +25,7 @@ class ControlPlane {
   // After the last step. A rank that has left cannot fail any more.
   void leave(int rank, Clock::time_point now);
   bool all_joined() const { return num_joined_ == world_size(); }
+  bool has_left(int rank) const { return ranks_[static_cast<size_t>(rank)].left; }
   bool all_left() const { return num_left_ == world_size(); }
   // In order of rank; when all have joined.
   std::vector<Member> members() const;

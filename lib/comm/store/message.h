@@ -21,7 +21,7 @@ enum class MessageKind : uint8_t {
   kAdd,        // key, number → sum
   kJoin,       // rank, host, pid → the members, once all have joined
   kLeave,      // nothing → kAllLeft, once all have left
-  kEnded,      // rank, reason, exit code → nothing
+  kEnded,      // rank, reason, exit code → whether it has left
   kFail,       // evidence, reason, exit code
   kHang,       // operation, group, members, sequence, timeout
   kProgress,   // inquiry, sequence

@@ -145,8 +145,7 @@ void Service::fail(Client from, BodyReader body, Clock::time_point now) {
 void Service::ended(const Request& from, BodyReader body, Clock::time_point now) {
   const int rank = checked_rank(body.number());
   control_.ended(rank, read_failure(body), now);
-  settle(now);  // so that the launcher knows the verdict when it has the reply
-  reply(from);
+  reply(from, BodyWriter().number(control_.has_left(rank)));
 }
 
 void Service::hang(BodyReader body, Clock::time_point now) {

@@ -21,7 +21,7 @@ namespace {
 constexpr std::chrono::milliseconds kSlice{50};
 // The server has the first word on a timeout, because it knows who is late.
 constexpr std::chrono::seconds kSlack{2};
-constexpr std::chrono::seconds kVerdictPatience{2};
+constexpr std::chrono::seconds kPatience{2};
 
 BodyWriter write_failure(BodyWriter body, const Failure& failure) {
   return body.text(failure.reason).number(static_cast<int>(failure.exit_code));
@@ -103,9 +103,11 @@ Failure Store::fail(const Hang& hang) {
       {hang.operation + ": did not complete, and the store does not answer", ExitCode::kRankLost});
 }
 
-void Store::report_end(int rank, const Failure& failure) {
+std::optional<Failure> Store::report_end(int rank, const Failure& failure) {
   const BodyWriter body = write_failure(BodyWriter().number(rank), failure);
-  wait_for_reply(send(MessageKind::kEnded, body), "the end of a rank");
+  const auto reply = wait_for_reply(send(MessageKind::kEnded, body), kPatience);
+  const bool has_left = reply && BodyReader(reply->body).number() != 0;
+  return has_left ? std::nullopt : std::optional(wait_for_verdict(failure));
 }
 
 std::optional<Failure> Store::failure() const {
@@ -127,21 +129,24 @@ void Store::on_how_far(std::function<int64_t(int64_t)> how_far) {
 }
 
 std::string Store::request(MessageKind kind, const BodyWriter& body, std::string_view what) {
-  const std::optional<Message> reply = wait_for_reply(send(kind, body), what);
-  if (!reply) throw CommError(failure()->reason);
+  const auto reply = wait_for_reply(send(kind, body), options_.timeout + kSlack);
+  if (!reply) {
+    const double seconds = std::chrono::duration<double>(options_.timeout).count();
+    throw CommError(failure()
+                        .value_or(Failure{fmt::format("[store] {}: no answer from {} within {:g} s",
+                                                      what, to_string(server_), seconds),
+                                          ExitCode::kRankLost})
+                        .reason);
+  }
   if (reply->kind == MessageKind::kRefusal) throw_usage("{}", BodyReader(reply->body).text());
   return reply->body;
 }
 
-std::optional<Message> Store::wait_for_reply(uint32_t id, std::string_view what) {
-  const Clock::time_point deadline = Clock::now() + options_.timeout + kSlack;
+std::optional<Message> Store::wait_for_reply(uint32_t id, std::chrono::nanoseconds patience) {
+  const Clock::time_point deadline = Clock::now() + patience;
   std::unique_lock lock(mutex_);
   const auto is_over = [&] { return replies_.contains(id) || failure_; };
-  while (!is_over()) {
-    if (Clock::now() >= deadline)
-      throw CommError(fmt::format("[store] {}: no answer from {} within {:g} s", what,
-                                  to_string(server_),
-                                  std::chrono::duration<double>(options_.timeout).count()));
+  while (!is_over() && Clock::now() < deadline) {
     lock.unlock();
     options_.while_waiting();
     lock.lock();
@@ -153,7 +158,7 @@ std::optional<Message> Store::wait_for_reply(uint32_t id, std::string_view what)
 
 Failure Store::wait_for_verdict(const Failure& otherwise) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kVerdictPatience, [&] { return failure_.has_value(); });
+  changed_.wait_for(lock, kPatience, [&] { return failure_.has_value(); });
   return failure_.value_or(otherwise);
 }
 

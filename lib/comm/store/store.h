@@ -56,9 +56,9 @@ class Store {
   Failure fail(const Failure& failure, Evidence evidence);
   // The same by a rank that waited in vain: the server finds out for whom.
   Failure fail(const Hang& hang);
-  // By a launcher, whose child has ended. No failure where that rank has left; where it is one,
-  // failure() knows afterwards.
-  void report_end(int rank, const Failure& failure);
+  // By a launcher, whose child has ended: what the job ends with then. Nothing where that rank has
+  // left.
+  std::optional<Failure> report_end(int rank, const Failure& failure);
 
   // What the job has failed with.
   std::optional<Failure> failure() const;
@@ -77,8 +77,8 @@ class Store {
   void close();
   std::string request(store::MessageKind kind, const store::BodyWriter& body,
                       std::string_view what);
-  // Nothing where the job fails meanwhile.
-  std::optional<store::Message> wait_for_reply(uint32_t id, std::string_view what);
+  // Nothing where the job fails meanwhile, or the time is up.
+  std::optional<store::Message> wait_for_reply(uint32_t id, std::chrono::nanoseconds patience);
   Failure wait_for_verdict(const Failure& otherwise);
   uint32_t send(store::MessageKind kind, const store::BodyWriter& body);
   void watch();

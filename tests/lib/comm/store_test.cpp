@@ -11,8 +11,10 @@
 
 #include "lib/comm/communicator.h"
 #include "lib/comm/store/store_server.h"
+#include "tests/support/processes.h"
 
 using namespace nemo;
+using test::comes_true;
 using namespace std::chrono_literals;
 
 namespace {
@@ -50,14 +52,6 @@ std::string error_of(F&& f) {
     return e.what();
   }
   return "no error";
-}
-
-bool comes_true(const std::function<bool()>& condition) {
-  for (int i = 0; i < 2000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(5ms);
-  }
-  return false;
 }
 
 }  // namespace
@@ -332,7 +326,7 @@ TEST_CASE("a rank that has left may end as it likes") {
   Job job(2);
   Store launcher(job.address(), job.options());
   job.run([&](int, Store& store) { store.leave(); });
-  launcher.report_end(1, {"rank 1: ended with exit code 5", ExitCode::kDiverged});
+  CHECK_FALSE(launcher.report_end(1, {"rank 1: ended with exit code 5", ExitCode::kDiverged}));
   std::this_thread::sleep_for(400ms);
   CHECK_FALSE(launcher.failure());
 }
