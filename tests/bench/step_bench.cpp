@@ -1,7 +1,10 @@
 // Whole training steps against what this machine can do. One rank on all cores:
 //   share = (6 N + 12 L s h) * tokens / step time / best rate among the model's own products
 // and two floors no step can beat: its FLOPs at that rate, and its bytes at the memory's bandwidth.
+// Then the memory that was foretold, what the arena held, and by how much the process grew.
 // Usage: bench_step [RECIPE.yaml [key=value…]], by default tests/bench/yardstick.yaml.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <fstream>
 #include <sstream>
@@ -10,6 +13,7 @@
 #include "lib/data/dataset.h"
 #include "lib/model/flops.h"
 #include "lib/model/param_count.h"
+#include "lib/train/predict_memory.h"
 #include "tests/bench/ceilings.h"
 #include "tests/bench/table.h"
 #include "tests/support/tensors.h"
@@ -69,29 +73,64 @@ double least_bytes(const Recipe& recipe, int64_t activations) {
   return 7 * weights + microbatches * (3 * weights + 2 * static_cast<double>(activations));
 }
 
-void bench_step(const ResolvedRecipe& run) {
-  const Recipe& recipe = run.recipe;
-  const auto dataset =
-      open_dataset(recipe.data, recipe.model.vocab_size, 1, std::vector{Part::kTrain});
-  const int num_threads = static_cast<int>(recipe.trainer.threads_per_rank);
-  const double rate = best_product_rate(recipe);
-  const double bytes_per_s = bandwidth(num_threads);
-  std::vector<double> seconds;
+// The most that was resident so far, in bytes.
+int64_t peak_resident() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * int64_t{1024};
+}
+
+struct Measured {
+  std::vector<double> seconds;  // of each step after the first, sorted
   MemoryReport memory;
+  int64_t grown;  // bytes resident at the peak more than before
+};
+
+Measured measure_steps(const ResolvedRecipe& run) {
+  const auto dataset =
+      open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1, std::vector{Part::kTrain});
+  Measured measured{};
+  const int64_t before = peak_resident();
   on_trainers(run, *dataset, [&](Trainer& trainer, int) {
     trainer.train_step();
     for (int i = 0; i < kSteps; ++i) {
       const Clock::time_point start = Clock::now();
       trainer.train_step();
-      seconds.push_back(seconds_since(start));
+      measured.seconds.push_back(seconds_since(start));
     }
-    memory = trainer.memory();
+    measured.memory = trainer.memory();
   });
-  std::sort(seconds.begin(), seconds.end());
+  measured.grown = peak_resident() - before;
+  std::sort(measured.seconds.begin(), measured.seconds.end());
+  return measured;
+}
+
+void print_memory(const Measured& measured, int64_t activations, int64_t predicted) {
+  const auto row = [&](const char* name, int64_t bytes, const std::string& note) {
+    fmt::print("{:<17} {:8.1f} MB ({})\n", name, static_cast<double>(bytes) * 1e-6, note);
+  };
+  const auto off = [&](int64_t bytes) {
+    return fmt::format("{:+.1f} % of the prediction", 100 * static_cast<double>(bytes - predicted) /
+                                                          static_cast<double>(predicted));
+  };
+  row("memory predicted", predicted,
+      fmt::format("activations {:.1f} MB", static_cast<double>(activations) * 1e-6));
+  row("arena peak", measured.memory.peak_total, off(measured.memory.peak_total));
+  row("process grew by", measured.grown, off(measured.grown));
+}
+
+void bench_step(const ResolvedRecipe& run) {
+  const Recipe& recipe = run.recipe;
+  const int num_threads = static_cast<int>(recipe.trainer.threads_per_rank);
+  const MemoryReport predicted = predict_memory(recipe);
+  const Measured measured = measure_steps(run);  // first, while nothing else has been resident
+  const std::vector<double>& seconds = measured.seconds;
+  const double rate = best_product_rate(recipe);
+  const double bytes_per_s = bandwidth(num_threads);
   const double median = seconds[kSteps / 2];
   const double tokens = static_cast<double>(recipe.data.global_batch_size * recipe.data.seq_length);
   const double flops = flops_per_token(recipe.model, recipe.data.seq_length).full * tokens;
-  const int64_t activations = memory.peak[static_cast<size_t>(MemoryCategory::kActivations)];
+  const int64_t activations = predicted.peak[static_cast<size_t>(MemoryCategory::kActivations)];
   fmt::print("{}: {} parameters, {} tokens a step, {} threads, {}\n", run.name,
              num_parameters(recipe.model), tokens, num_threads, to_string(detect_cpu_isa()));
   fmt::print("best product      {:8.1f} GFLOP/s\n", rate * 1e-9);
@@ -102,9 +141,7 @@ void bench_step(const ResolvedRecipe& run) {
   fmt::print("floor, FLOPs      {:8.1f} ms ({:.1f} GFLOP)\n", flops / rate * 1e3, flops * 1e-9);
   fmt::print("floor, bytes      {:8.1f} ms\n",
              least_bytes(recipe, activations) / bytes_per_s * 1e3);
-  fmt::print("arena peak        {:8.1f} MB (activations {:.1f} MB)\n",
-             static_cast<double>(memory.peak_total) * 1e-6,
-             static_cast<double>(activations) * 1e-6);
+  print_memory(measured, activations, predicted.peak_total);
 }
 
 }  // namespace
