@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "lib/core/error.h"
+#include "lib/device/address_range.h"
 #include "lib/device/stream.h"
 #include "lib/device/tensor.h"
 
@@ -94,6 +95,11 @@ class Communicator {
   virtual Work send(const Tensor& buffer, int peer, const char* label) = 0;
   virtual Work receive(const Tensor& buffer, int peer, const char* label) = 0;
   virtual void barrier(const char* label) = 0;
+
+  // Address space for an arena of this rank, of at most `bytes`. Its tensors are those that peers
+  // of the same host touch in place; where ranks are processes, others cost copies. May outlive
+  // the communicator.
+  virtual AddressRange reserve_memory(int64_t bytes) = 0;
 
   // The ranks that give the same color form a new group, ordered by this group's rank. Collective.
   virtual std::unique_ptr<Communicator> split(int color, const std::string& name) = 0;

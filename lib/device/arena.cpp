@@ -1,8 +1,7 @@
 #include "lib/device/arena.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
+#include <utility>
 
 #include "lib/core/error.h"
 #include "lib/core/math.h"
@@ -33,30 +32,26 @@ namespace {
 // device's memory faults at once.
 constexpr uintptr_t kUnmappable = uintptr_t{1} << 56;
 
-std::byte* reserve(int64_t capacity) {
-  void* base = mmap(nullptr, static_cast<size_t>(capacity), PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (base == MAP_FAILED)
-    throw_usage("[arena] cannot reserve {} bytes of address space for a rank; raise `ulimit -v`",
-                capacity);
-  madvise(base, static_cast<size_t>(capacity), MADV_HUGEPAGE);
-  return static_cast<std::byte*>(base);
+AddressRange range_for(Device device, int64_t capacity) {
+  if (device.kind == DeviceKind::kRecord)
+    return {reinterpret_cast<std::byte*>(kUnmappable), capacity, nullptr};
+  return reserve_private(capacity);
 }
 
 }  // namespace
 
 Arena::Arena(Device device, int64_t capacity)
-    : device_(device),
-      capacity_(round_up(capacity, kAlignment)),
-      base_(mapped() ? reserve(capacity_) : reinterpret_cast<std::byte*>(kUnmappable)) {
+    : Arena(device, range_for(device, round_up(capacity, kAlignment))) {}
+
+Arena::Arena(AddressRange range) : Arena(Device{}, std::move(range)) {}
+
+Arena::Arena(Device device, AddressRange range) : device_(device), range_(std::move(range)) {
   free_blocks_.reserve(1024);
-  free_blocks_.push_back({0, capacity_});
+  free_blocks_.push_back({0, range_.bytes / kAlignment * kAlignment});
 }
 
 Arena::~Arena() {
-  if (!mapped()) return;
-  ASAN_UNPOISON_MEMORY_REGION(base_, report_.high_water);
-  munmap(base_, static_cast<size_t>(capacity_));
+  if (mapped()) ASAN_UNPOISON_MEMORY_REGION(range_.begin, report_.high_water);
 }
 
 Buffer Arena::allocate(int64_t bytes, MemoryCategory category, const char* name) {
@@ -67,9 +62,9 @@ Buffer Arena::allocate(int64_t bytes, MemoryCategory category, const char* name)
     throw_usage(
         "[arena] {} needs {} bytes and {} of {} are in use; use more ranks, a smaller "
         "data.micro_batch_size, or another layout",
-        name, size, report_.live_total, capacity_);
+        name, size, report_.live_total, range_.bytes);
   Allocation* allocation = new_allocation();
-  *allocation = {this, base_ + offset, size, name, category, 0};
+  *allocation = {this, range_.begin + offset, size, name, category, 0};
   if (mapped()) {
     ASAN_UNPOISON_MEMORY_REGION(allocation->data, bytes);
     ASAN_POISON_MEMORY_REGION(allocation->data + bytes, size - bytes);
@@ -88,7 +83,7 @@ void Arena::free(Allocation* allocation) {
   if (mapped()) ASAN_POISON_MEMORY_REGION(allocation->data, allocation->bytes);
   report_.live[static_cast<size_t>(allocation->category)] -= allocation->bytes;
   report_.live_total -= allocation->bytes;
-  give_block({allocation->data - base_, allocation->bytes});
+  give_block({allocation->data - range_.begin, allocation->bytes});
   unused_.push_back(allocation);
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "lib/device/address_range.h"
 #include "lib/device/device.h"
 #include "lib/device/memory.h"
 
@@ -64,6 +65,8 @@ class Arena {
   // Reserves `capacity` bytes of address space; pages cost nothing until touched. A record device
   // reserves nothing: its buffers lie where any access is a fault.
   Arena(Device device, int64_t capacity);
+  // Over a range of a CPU's memory, which begins at a multiple of kAlignment.
+  explicit Arena(AddressRange range);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -83,6 +86,7 @@ class Arena {
     int64_t bytes;
   };
 
+  Arena(Device device, AddressRange range);
   bool mapped() const { return device_.kind != DeviceKind::kRecord; }
   void free(Allocation* allocation);
   int64_t take_block(int64_t bytes);
@@ -90,8 +94,7 @@ class Arena {
   Allocation* new_allocation();
 
   Device device_;
-  int64_t capacity_;
-  std::byte* base_;
+  AddressRange range_;
   std::vector<Block> free_blocks_;  // sorted by offset, never adjacent; the last one is open-ended
   std::vector<std::unique_ptr<Allocation>> pool_;
   std::vector<Allocation*> unused_;

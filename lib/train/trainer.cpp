@@ -14,7 +14,7 @@ Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
     : inputs_(inputs),
       recipe_(inputs.run.recipe),
       world_(world),
-      arena_(Device{}, host_memory_bytes()),
+      arena_(world.reserve_memory(host_memory_bytes())),
       stream_(arena_, narrow<int>(recipe_.trainer.threads_per_rank), detect_cpu_isa()),
       mesh_(world, Grid(inputs.run.sizes)),
       model_(parallelize(recipe_, mesh_, stream_)),

@@ -1,12 +1,11 @@
-// Time of a blocking fp32 all_reduce between rank threads: the median of batches, as rank 0 sees
-// it.
+// Time of a blocking fp32 all_reduce between ranks of one host, as rank 0 sees it.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "tests/bench/table.h"
-#include "tests/support/run_ranks.h"
+#include "tests/support/process_ranks.h"
 
 using namespace nemo;
 using bench::Timing;
@@ -27,39 +26,62 @@ Timing time_calls(Communicator& world, int calls_per_batch, Call&& call) {
   return bench::timing_of(std::move(seconds));
 }
 
-void bench_all_reduce(int num_ranks, int64_t bytes) {
-  Timing timing;
-  test::run_ranks(num_ranks, [&](test::TestRank& rank) {
+// Runs fn on ranks that are threads or processes.
+using Run = void (*)(int num_ranks, const std::function<void(test::TestRank&)>& fn);
+
+void run_threads(int num_ranks, const std::function<void(test::TestRank&)>& fn) {
+  test::run_ranks(num_ranks, fn);
+}
+
+void run_processes(int num_ranks, const std::function<void(test::TestRank&)>& fn) {
+  const test::TempFolder folder;
+  auto ranks = test::fork_ranks(num_ranks, [&](int rank) {
+    test::FolderRendezvous rendezvous(folder.path());
+    test::run_process_rank(rendezvous, rank, num_ranks, std::chrono::seconds(60), fn);
+    std::fflush(stdout);
+  });
+  for (test::ForkedChild& rank : ranks)
+    NEMO_CHECK(rank.wait() == 0, "a rank of {} failed", num_ranks);
+}
+
+void bench_all_reduce(Run run, int num_ranks, int64_t bytes) {
+  run(num_ranks, [&](test::TestRank& rank) {
     Tensor x(rank.arena, DType::kF32, {bytes / 4}, MemoryCategory::kCommunication, "x");
     std::fill_n(x.data<float>(), x.numel(), 0.0f);
     const int calls = static_cast<int>(std::clamp<int64_t>((8 << 20) / bytes, 2, 200));
-    const Timing mine = time_calls(rank.world, calls, [&] {
+    const Timing timing = time_calls(rank.world, calls, [&] {
       rank.world.all_reduce(x, ReduceOp::kSum, "x").wait(rank.stream);
     });
-    if (rank.rank == 0) timing = mine;
+    if (rank.rank == 0)
+      fmt::print("all_reduce fp32  {} ranks  {:>6} KB  {:>8.1f} us  {:>8.1f} us  {:>7.2f} GB/s\n",
+                 num_ranks, bytes >> 10, timing.median * 1e6, timing.best * 1e6,
+                 static_cast<double>(bytes) / timing.best * 1e-9);
   });
-  fmt::print("all_reduce fp32  {} ranks  {:>6} KB  {:>8.1f} us  {:>8.1f} us  {:>7.2f} GB/s\n",
-             num_ranks, bytes >> 10, timing.median * 1e6, timing.best * 1e6,
-             static_cast<double>(bytes) / timing.best * 1e-9);
 }
 
-void bench_barrier(int num_ranks) {
-  Timing timing;
-  test::run_ranks(num_ranks, [&](test::TestRank& rank) {
-    const Timing mine = time_calls(rank.world, 1000, [&] { rank.world.barrier("b"); });
-    if (rank.rank == 0) timing = mine;
+void bench_barrier(Run run, int num_ranks) {
+  run(num_ranks, [&](test::TestRank& rank) {
+    const Timing timing = time_calls(rank.world, 1000, [&] { rank.world.barrier("b"); });
+    if (rank.rank == 0)
+      fmt::print("barrier          {} ranks             {:>8.1f} us  {:>8.1f} us\n", num_ranks,
+                 timing.median * 1e6, timing.best * 1e6);
   });
-  fmt::print("barrier          {} ranks             {:>8.1f} us  {:>8.1f} us\n", num_ranks,
-             timing.median * 1e6, timing.best * 1e6);
+}
+
+void bench_all(const char* kind, Run run) {
+  fmt::print("{}\n", kind);
+  std::fflush(stdout);  // before processes copy it
+  for (int num_ranks : {1, 2, 4}) {
+    bench_barrier(run, num_ranks);
+    for (int64_t bytes : {4ll << 10, 64ll << 10, 1ll << 20, 16ll << 20})
+      bench_all_reduce(run, num_ranks, bytes);
+  }
 }
 
 }  // namespace
 
 int main() {
-  fmt::print("{} cores\n", num_available_cores());
-  for (int num_ranks : {1, 2, 4}) {
-    bench_barrier(num_ranks);
-    for (int64_t bytes : {4ll << 10, 64ll << 10, 1ll << 20, 16ll << 20})
-      bench_all_reduce(num_ranks, bytes);
-  }
+  fmt::print("{} cores; median and best\n", num_available_cores());
+  bench_all("ranks as threads", run_threads);
+  bench_all("ranks as processes", run_processes);
 }

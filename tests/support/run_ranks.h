@@ -13,12 +13,18 @@
 namespace nemo::test {
 
 struct TestRank {
+  static constexpr int64_t kArenaBytes = int64_t{1} << 30;
+
   TestRank(int rank_, Communicator& world_) : rank(rank_), world(world_) {}
 
   int rank;
   Communicator& world;
-  Arena arena{Device{}, int64_t{1} << 30};
+  Arena arena{world.reserve_memory(kArenaBytes)};
   Stream stream{arena, 1, detect_cpu_isa()};
+  // Where tests/lib/comm's values lie: in the arena or elsewhere, or the next always elsewhere than
+  // the last.
+  bool in_arena = false;
+  bool alternate = false;
 };
 
 inline void run_ranks(int num_ranks, const std::function<void(TestRank&)>& fn,

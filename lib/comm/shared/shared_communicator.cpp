@@ -1,5 +1,6 @@
 #include "lib/comm/shared/shared_communicator.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "lib/comm/contract.h"
@@ -17,6 +18,10 @@ void set_label(Posting& posting, const char* label) {
   NEMO_CHECK(length < Posting::kLabelBytes, "[comm] the label \"{}\" has {} bytes of at most {}",
              label, length, Posting::kLabelBytes - 1);
   std::memcpy(posting.label, label, length + 1);
+}
+
+void copy(const Tensor& from, const Tensor& to) {
+  std::memcpy(to.raw(), from.raw(), static_cast<size_t>(from.bytes()));
 }
 
 }  // namespace
@@ -132,6 +137,10 @@ std::vector<int64_t> SharedCommunicator::gather(int64_t value) {
   return values;
 }
 
+AddressRange SharedCommunicator::reserve_memory(int64_t bytes) {
+  return domain_->reserve_memory(bytes);
+}
+
 void SharedCommunicator::poison(const std::string& reason) noexcept {
   domain_->poison.set(reason);
 }
@@ -170,25 +179,30 @@ Posting& SharedCommunicator::prepare(Endpoint& endpoint, OpKind kind, const char
   p.reduce = ReduceOp::kSum;
   p.root = 0;
   set_label(p, label);
-  p.input = offset_of(input);
-  p.output = offset_of(output);
   p.count = count;
+  if (domain_->reaches(input) && domain_->reaches(output)) {
+    p.input = offset_of(input);
+    p.output = offset_of(output);
+  } else {
+    const Staged& copies = stage(next_ticket(endpoint), input, output);
+    p.input = offset_of(copies.input);
+    p.output = offset_of(copies.output);
+  }
   return p;
 }
 
-int64_t SharedCommunicator::offset_of(const Tensor& tensor) const {
-  if (!tensor) return 0;
-  return static_cast<int64_t>(reinterpret_cast<uintptr_t>(tensor.raw()) - domain_->base());
-}
-
 int64_t SharedCommunicator::post(Endpoint& endpoint) {
-  const int64_t sequence = endpoint.next++;
-  endpoint.ring->post(sequence);
-  return sequence * std::ssize(endpoints_) + (&endpoint - endpoints_.data());
+  const int64_t ticket = next_ticket(endpoint);
+  endpoint.ring->post(endpoint.next++);
+  return ticket;
 }
 
 Work SharedCommunicator::post(Endpoint& endpoint, const Tensor& input, const Tensor& output) {
   return Work(this, post(endpoint), input, output);
+}
+
+int64_t SharedCommunicator::next_ticket(const Endpoint& endpoint) const {
+  return endpoint.next * std::ssize(endpoints_) + (&endpoint - endpoints_.data());
 }
 
 SharedCommunicator::Ticket SharedCommunicator::find(int64_t ticket) {
@@ -199,6 +213,7 @@ SharedCommunicator::Ticket SharedCommunicator::find(int64_t ticket) {
 void SharedCommunicator::wait(int64_t ticket) {
   const auto [ring, sequence] = find(ticket);
   ring.wait(sequence);
+  if (!staged_.empty()) unstage(ticket);
 }
 
 void SharedCommunicator::wait(int64_t ticket, Stream&) {
@@ -208,6 +223,37 @@ void SharedCommunicator::wait(int64_t ticket, Stream&) {
 void SharedCommunicator::abandon(int64_t ticket) noexcept {
   const auto [ring, sequence] = find(ticket);
   ring.abandon(sequence);
+}
+
+int64_t SharedCommunicator::offset_of(const Tensor& tensor) const {
+  if (!tensor) return 0;
+  return static_cast<int64_t>(reinterpret_cast<uintptr_t>(tensor.raw()) - domain_->base());
+}
+
+const SharedCommunicator::Staged& SharedCommunicator::stage(int64_t ticket, const Tensor& input,
+                                                            const Tensor& output) {
+  auto copy_of = [&](const Tensor& tensor) {
+    return Tensor(*domain_->staging, tensor.dtype(), tensor.shape(), MemoryCategory::kCommunication,
+                  "staging");
+  };
+  Staged copies = {ticket, input, output, {}};
+  if (!domain_->reaches(input)) {
+    copies.input = copy_of(input);
+    copy(input, copies.input);
+  }
+  if (!domain_->reaches(output)) {
+    const bool in_place = output.raw() == input.raw() && output.bytes() == input.bytes();
+    copies.output = in_place ? copies.input : copy_of(output);
+    copies.destination = output;
+  }
+  return staged_.emplace_back(std::move(copies));
+}
+
+void SharedCommunicator::unstage(int64_t ticket) {
+  const auto copies = std::ranges::find(staged_, ticket, &Staged::ticket);
+  if (copies == staged_.end()) return;
+  if (copies->destination) copy(copies->output, copies->destination);
+  staged_.erase(copies);
 }
 
 }  // namespace nemo::shared

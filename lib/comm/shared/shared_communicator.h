@@ -29,6 +29,7 @@ class SharedCommunicator final : public Communicator {
   Work send(const Tensor& buffer, int peer, const char* label) override;
   Work receive(const Tensor& buffer, int peer, const char* label) override;
   void barrier(const char* label) override;
+  AddressRange reserve_memory(int64_t bytes) override;
   std::unique_ptr<Communicator> split(int color, const std::string& name) override;
   void poison(const std::string& reason) noexcept override;
 
@@ -43,6 +44,13 @@ class SharedCommunicator final : public Communicator {
     int64_t sequence;
   };
 
+  // An operation on tensors that peers do not reach: these are copies of them.
+  struct Staged {
+    int64_t ticket;
+    Tensor input, output;
+    Tensor destination;  // of the output; empty where that is none
+  };
+
   Endpoint& sending_to(int peer);
   Endpoint& receiving_from(int peer);
   // This rank's end of what rank `from` sends to rank `to`; the ring is made at first use.
@@ -53,19 +61,26 @@ class SharedCommunicator final : public Communicator {
   // Returns its ticket.
   int64_t post(Endpoint& endpoint);
   Work post(Endpoint& endpoint, const Tensor& input, const Tensor& output);
-  int64_t offset_of(const Tensor& tensor) const;
   // `value` of every rank.
   std::vector<int64_t> gather(int64_t value);
+
+  // The ticket of the endpoint's next operation.
+  int64_t next_ticket(const Endpoint& endpoint) const;
   Ticket find(int64_t ticket);
   void wait(int64_t ticket, Stream& stream) override;
   void wait(int64_t ticket);
   void abandon(int64_t ticket) noexcept override;
+
+  int64_t offset_of(const Tensor& tensor) const;
+  const Staged& stage(int64_t ticket, const Tensor& input, const Tensor& output);
+  void unstage(int64_t ticket);
 
   std::shared_ptr<Domain> domain_;
   std::vector<int> world_ranks_;
   std::atomic<int64_t>* channels_;  // [from][to]: where their ring is, 0 = not made
   // The group's collectives, then what is sent to each peer, then what is received from each.
   std::vector<Endpoint> endpoints_;
+  std::vector<Staged> staged_;  // in flight
 };
 
 }  // namespace nemo::shared

@@ -18,13 +18,14 @@
 #include <thread>
 #include <vector>
 
+#include "lib/comm/rendezvous.h"
 #include "lib/comm/store/job.h"
 #include "lib/comm/store/message.h"
 #include "lib/comm/store/socket.h"
 
 namespace nemo {
 
-class Store {
+class Store final : public Rendezvous {
  public:
   struct Options {
     std::chrono::nanoseconds timeout;
@@ -34,13 +35,12 @@ class Store {
 
   // Connects to the server, which may start later.
   Store(const StoreAddress& server, Options options);
-  ~Store();
+  ~Store() override;
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
-  void set(std::string_view key, std::string_view value);
-  // Waits until the key is set.
-  std::string get(std::string_view key);
+  void set(std::string_view key, std::string_view value) override;
+  std::string get(std::string_view key) override;
   // Adds to a counter that begins at 0 and returns the sum. A counter is no value.
   int64_t add(std::string_view key, int64_t number);
 

@@ -9,6 +9,7 @@
 
 #include "lib/comm/communicator.h"
 #include "lib/core/math.h"
+#include "tests/support/run_ranks.h"
 
 namespace nemo::test {
 
@@ -53,12 +54,20 @@ T reduced_value(int num_ranks, ReduceOp op, int64_t i) {
   }
 }
 
-// A tensor over memory of its own.
+// A tensor of zeros, in the rank's arena or outside.
 template <typename T>
 struct Owned {
-  explicit Owned(const Shape& shape)
-      : values(static_cast<size_t>(shape.numel())),
-        tensor(values.data(), DTypeOf<T>::kValue, shape) {}
+  Owned(TestRank& rank, const Shape& shape) {
+    if (rank.alternate) rank.in_arena = !rank.in_arena;
+    if (rank.in_arena) {
+      tensor = Tensor(rank.arena, DTypeOf<T>::kValue, shape, MemoryCategory::kCommunication, "x");
+    } else {
+      heap.resize(static_cast<size_t>(shape.numel()));
+      tensor = Tensor(heap.data(), DTypeOf<T>::kValue, shape);
+    }
+    values = {static_cast<T*>(tensor.raw()), static_cast<size_t>(shape.numel())};
+    std::ranges::fill(values, T{});
+  }
   Owned(Owned&&) = default;
 
   template <typename F>
@@ -76,8 +85,9 @@ struct Owned {
     }
   }
 
-  std::vector<T> values;
+  std::vector<T> heap;
   Tensor tensor;
+  std::span<T> values;
 };
 
 }  // namespace nemo::test

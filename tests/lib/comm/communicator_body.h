@@ -44,7 +44,7 @@ void run_reductions(std::initializer_list<int64_t> counts, Body body) {
 
 TEST_CASE_TEMPLATE_DEFINE("all_reduce adds in rank order, in bits", Backend, all_reduce_body) {
   auto body = []<typename T>(TestRank& r, int64_t count, ReduceOp op) {
-    Owned<T> buffer({count});
+    Owned<T> buffer(r, {count});
     buffer.fill([&](int64_t i) { return comm_value<T>(r.rank, i); });
     r.world.all_reduce(buffer.tensor, op, "sum").wait(r.stream);
     buffer.expect("all_reduce", [&](int64_t i) { return reduced_value<T>(r.world.size(), op, i); });
@@ -60,7 +60,7 @@ TEST_CASE_TEMPLATE_DEFINE("a NaN is the maximum, whoever brings it", Backend, na
   for (int n : kRankCounts)
     Backend::run(n, 60s, [&](TestRank& r) {
       for (int bearer = 0; bearer < n; ++bearer) {
-        Owned<float> buffer({5});
+        Owned<float> buffer(r, {5});
         buffer.fill([&](int64_t) { return r.rank == bearer ? NAN : 1.0f; });
         r.world.all_reduce(buffer.tensor, ReduceOp::kMax, "max").wait(r.stream);
         for (float x : buffer.values) NEMO_CHECK(std::isnan(x), "rank {} brought a NaN", bearer);
@@ -76,7 +76,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_gather lines the parts up in rank order", Backend
           auto whole = [&](int64_t i) {
             return comm_value<T>(static_cast<int>(i / count), i % count);
           };
-          Owned<T> input({count}), output({n, count}), in_place({n, count});
+          Owned<T> input(r, {count}), output(r, {n, count}), in_place(r, {n, count});
           input.fill([&](int64_t i) { return comm_value<T>(r.rank, i); });
           r.world.all_gather(input.tensor, output.tensor, "apart").wait(r.stream);
           output.expect("all_gather", whole);
@@ -94,7 +94,7 @@ TEST_CASE_TEMPLATE_DEFINE("reduce_scatter leaves each rank its part", Backend,
       {0, 1, 7, 40009}, []<typename T>(TestRank& r, int64_t count, ReduceOp op) {
         const int n = r.world.size();
         auto own = [&](int64_t i) { return reduced_value<T>(n, op, r.rank * count + i); };
-        Owned<T> input({n, count}), output({count}), result({count});
+        Owned<T> input(r, {n, count}), output(r, {count}), result(r, {count});
         input.fill([&](int64_t i) { return comm_value<T>(r.rank, i); });
         r.world.reduce_scatter(input.tensor, output.tensor, op, "apart").wait(r.stream);
         output.expect("reduce_scatter", own);
@@ -110,7 +110,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_to_all transposes parts", Backend, all_to_all_bod
     Backend::run(n, 60s, [&](TestRank& r) {
       for (int64_t count : {0, 1, 7, 40009})
         for_each_reducible_type([&]<typename T>() {
-          Owned<T> input({n, count}), output({n, count});
+          Owned<T> input(r, {n, count}), output(r, {n, count});
           input.fill([&](int64_t i) { return comm_value<T>(r.rank, i); });
           r.world.all_to_all(input.tensor, output.tensor, "transpose").wait(r.stream);
           output.expect("all_to_all", [&](int64_t i) {
@@ -137,7 +137,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_to_all_v moves unequal numbers of rows", Backend,
           receives.push_back(rows_between(peer, r.rank, scale));
         }
         auto total = [](const auto& rows) { return std::accumulate(rows.begin(), rows.end(), 0l); };
-        Owned<float> input({total(sends), kWidth}), output({total(receives), kWidth});
+        Owned<float> input(r, {total(sends), kWidth}), output(r, {total(receives), kWidth});
         input.fill([&](int64_t i) { return comm_value<float>(r.rank, i); });
         r.world.all_to_all_v(input.tensor, sends, output.tensor, receives, "v").wait(r.stream);
         std::vector<float> wanted;
@@ -157,7 +157,7 @@ TEST_CASE_TEMPLATE_DEFINE("broadcast copies from any root, any dtype", Backend, 
     Backend::run(n, 60s, [&](TestRank& r) {
       for (int root = 0; root < n; ++root)
         for (int64_t count : {0, 1, 7, 100003}) {
-          Owned<uint8_t> buffer({count});
+          Owned<uint8_t> buffer(r, {count});
           buffer.fill([&](int64_t i) { return static_cast<uint8_t>(i * 7 + r.rank); });
           r.world.broadcast(buffer.tensor, root, "copy").wait(r.stream);
           buffer.expect("broadcast", [&](int64_t i) { return static_cast<uint8_t>(i * 7 + root); });
@@ -170,7 +170,8 @@ TEST_CASE_TEMPLATE_DEFINE("send and receive meet in order, around a ring", Backe
     Backend::run(n, 60s, [&](TestRank& r) {
       const int next = (r.rank + 1) % n, previous = (r.rank + n - 1) % n;
       for (int64_t count : {0, 1, 7, 40009}) {
-        Owned<float> first({count}), second({count}), got_first({count}), got_second({count});
+        Owned<float> first(r, {count}), second(r, {count}), got_first(r, {count}),
+            got_second(r, {count});
         first.fill([&](int64_t i) { return comm_value<float>(r.rank, i); });
         second.fill([&](int64_t i) { return comm_value<float>(r.rank, i + 1); });
         std::vector<Work> works;
@@ -194,7 +195,7 @@ TEST_CASE_TEMPLATE_DEFINE("many operations in flight, waited for in any order", 
       std::vector<Work> works;
       buffers.reserve(kNumOps);
       for (size_t op = 0; op < kNumOps; ++op) {
-        buffers.emplace_back(Shape{static_cast<int64_t>(op * 37 % 6000)});
+        buffers.emplace_back(r, Shape{static_cast<int64_t>(op * 37 % 6000)});
         buffers[op].fill([&](int64_t i) { return i + r.rank + static_cast<int64_t>(op); });
         works.push_back(r.world.all_reduce(buffers[op].tensor, ReduceOp::kSum, "many"));
       }
@@ -230,7 +231,7 @@ TEST_CASE_TEMPLATE_DEFINE("split makes groups of one color, and groups of those"
       const auto thirds = r.world.split(r.rank % 3, "thirds");
       const auto pairs = thirds->split(thirds->rank() / 2, "pairs");
       auto sum_of = [&](Communicator& group) {
-        Owned<int32_t> x({1});
+        Owned<int32_t> x(r, {1});
         x.values[0] = 1 << r.rank;
         group.all_reduce(x.tensor, ReduceOp::kSum, "members").wait(r.stream);
         return x.values[0];
@@ -256,8 +257,8 @@ TEST_CASE_TEMPLATE_DEFINE("groups may be waited for in different orders", Backen
     const auto rows = r.world.split(r.rank / 2, "rows");
     const auto columns = r.world.split(r.rank % 2, "columns");
     for (int repeat = 0; repeat < 50; ++repeat) {
-      std::array<Owned<float>, 3> x = {Owned<float>({9000}), Owned<float>({9000}),
-                                       Owned<float>({9000})};
+      std::array<Owned<float>, 3> x = {Owned<float>(r, {9000}), Owned<float>(r, {9000}),
+                                       Owned<float>(r, {9000})};
       std::array<Communicator*, 3> groups = {rows.get(), columns.get(), &r.world};
       std::array<Work, 3> works;
       for (size_t g = 0; g < 3; ++g) {
@@ -305,7 +306,7 @@ TEST_CASE_TEMPLATE_DEFINE("a wait that takes too long names the ranks that are m
     const auto group = r.world.split(0, "dp");
     group->barrier("ready");
     if (r.rank % 2 == 0) {
-      Owned<float> x({3});
+      Owned<float> x(r, {3});
       errors[static_cast<size_t>(r.rank)] =
           comm_error([&] { group->all_reduce(x.tensor, ReduceOp::kSum, "grads").wait(r.stream); });
       ++num_errors;

@@ -1,7 +1,6 @@
 // The store between processes: what happens when one is killed or stopped.
 #include <doctest/doctest.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <functional>
@@ -10,53 +9,43 @@
 #include "lib/comm/communicator.h"
 #include "lib/comm/store/store.h"
 #include "lib/comm/store/store_server.h"
+#include "tests/support/forked_child.h"
 
 using namespace nemo;
 using namespace std::chrono_literals;
 
 namespace {
 
-// A child of this process, which waits for a port and then runs; made while this process has one
-// thread. What it returns is its exit code.
+// A child that waits for a port and then runs; made while this process has one thread. What it
+// returns is its exit code.
 class Child {
  public:
-  explicit Child(const std::function<int(int port)>& fn) {
-    int ends[2];
-    NEMO_CHECK(pipe(ends) == 0, "pipe");
-    pid_ = fork();
-    if (pid_ == 0) {
-      close(ends[1]);
-      int port = 0;
-      const bool told = read(ends[0], &port, sizeof port) == sizeof port;
-      _exit(told ? fn(port) : 99);
-    }
-    close(ends[0]);
-    to_child_ = ends[1];
-  }
-  ~Child() {
-    if (pid_ == 0) return;
-    kill(pid_, SIGKILL);
-    wait();
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
+  explicit Child(const std::function<int(int port)>& fn)
+      : process_([&] {
+          close(pipe_.ends[1]);
+          int port = 0;
+          const bool told = read(pipe_.ends[0], &port, sizeof port) == sizeof port;
+          return told ? fn(port) : 99;
+        }) {}
 
   void start(int port) {
-    NEMO_CHECK(write(to_child_, &port, sizeof port) == sizeof port, "write");
-    close(to_child_);
+    NEMO_CHECK(write(pipe_.ends[1], &port, sizeof port) == sizeof port, "write");
   }
-  pid_t pid() const { return pid_; }
-  // Its exit code, 128 + signal where one ended it.
-  int wait() {
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = 0;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
+  pid_t pid() const { return process_.pid(); }
+  int wait() { return process_.wait(); }
 
  private:
-  pid_t pid_ = 0;
-  int to_child_ = -1;
+  struct Pipe {
+    Pipe() { NEMO_CHECK(pipe(ends) == 0, "pipe"); }
+    ~Pipe() {
+      close(ends[0]);
+      close(ends[1]);
+    }
+    int ends[2];
+  };
+
+  Pipe pipe_;
+  test::ForkedChild process_;
 };
 
 Store connect(int port) {

@@ -66,7 +66,7 @@ TEST_CASE("ranks that call different operations all learn who called what") {
 TEST_CASE("rows sent must be rows expected") {
   auto body = [](TestRank& r) {
     const std::vector<int64_t> sends = {1, 2}, receives = {1, r.rank == 1 ? 2 : 1};
-    Owned<float> input({3, 4}), output({receives[0] + receives[1], 4});
+    Owned<float> input(r, {3, 4}), output(r, {receives[0] + receives[1], 4});
     r.world.all_to_all_v(input.tensor, sends, output.tensor, receives, "tokens").wait(r.stream);
   };
   const std::string error = comm_error([&] { run_ranks(2, body); });
@@ -79,7 +79,7 @@ TEST_CASE("a send that is longer than its receive is refused on both sides") {
   std::array<std::string, 2> errors;
   CHECK_THROWS_AS(run_ranks(2,
                             [&](TestRank& r) {
-                              Owned<float> x({5 + r.rank});
+                              Owned<float> x(r, {5 + r.rank});
                               errors[static_cast<size_t>(r.rank)] = comm_error([&] {
                                 (r.rank ? r.world.receive(x.tensor, 0, "activations")
                                         : r.world.send(x.tensor, 1, "activations"))
@@ -115,7 +115,7 @@ TEST_CASE("a rank that fails while its peers work on its tensors frees them only
 TEST_CASE("a Work that nobody waits for poisons the group") {
   CHECK_THROWS_WITH_AS(run_ranks(1,
                                  [&](TestRank& r) {
-                                   Owned<float> x({4});
+                                   Owned<float> x(r, {4});
                                    r.world.all_reduce(x.tensor, ReduceOp::kSum, "lost");
                                    r.world.barrier("next");
                                  }),
@@ -126,8 +126,8 @@ TEST_CASE("a Work that nobody waits for poisons the group") {
 
 TEST_CASE("wrong arguments are named with their label") {
   run_ranks(1, [](TestRank& r) {
-    Owned<float> x({4, 3}), y({4, 2});
-    Owned<uint8_t> bytes({4});
+    Owned<float> x(r, {4, 3}), y(r, {4, 2});
+    Owned<uint8_t> bytes(r, {4});
     auto text = [](auto&& call) -> std::string {
       try {
         call();
