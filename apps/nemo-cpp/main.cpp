@@ -17,7 +17,7 @@
 
 #include "apps/nemo-cpp/commands.h"
 #include "lib/core/error.h"
-#include "lib/device/device.h"
+#include "lib/device/host.h"
 #include "lib/recipe/nearest.h"
 
 namespace nemo {

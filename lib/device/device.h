@@ -24,10 +24,4 @@ std::string_view to_string(CpuIsa isa);
 // The best set this processor has; a usage error where it has neither.
 CpuIsa detect_cpu_isa();
 
-// Cores this process may run on (its affinity mask, not the machine's).
-int num_available_cores();
-
-// Physical memory of the host in bytes.
-int64_t host_memory_bytes();
-
 }  // namespace nemo

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "lib/device/host.h"
 #include "lib/model/flops.h"
 #include "lib/optim/clip.h"
 #include "lib/optim/schedule.h"

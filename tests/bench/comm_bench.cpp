@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/device/host.h"
 #include "tests/bench/table.h"
 #include "tests/support/process_ranks.h"
 

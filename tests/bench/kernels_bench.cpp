@@ -5,6 +5,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/matmul.h"
+#include "lib/device/host.h"
 #include "tests/bench/ceilings.h"
 #include "tests/bench/memory_ops.h"
 #include "tests/bench/table.h"

@@ -11,6 +11,7 @@
 
 #include "kernels/matmul.h"
 #include "lib/data/dataset.h"
+#include "lib/device/host.h"
 #include "lib/model/flops.h"
 #include "lib/model/param_count.h"
 #include "lib/train/predict_memory.h"

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "lib/comm/shared/shared_communicator.h"
+#include "lib/device/host.h"
 
 namespace nemo {
 namespace {
