@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
@@ -42,10 +43,12 @@ Environment read_environment() {
   return environment;
 }
 
-// Each line of a message is a mistake of its own.
+// Each line of a message is a mistake of its own. Where not even this can be written, the exit code
+// has to do.
 void print_errors(const std::string& message) {
   std::istringstream lines(message);
-  for (std::string line; std::getline(lines, line);) fmt::print(stderr, "error: {}\n", line);
+  for (std::string line; std::getline(lines, line);)
+    std::fputs(("error: " + line + "\n").c_str(), stderr);
 }
 
 // Prints the exception being handled; its exit code.
@@ -101,8 +104,13 @@ int run(int argc, char** argv) {
   add_recipes(app, environment, chosen);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::Success& e) {
-    return app.exit(e);  // --help, --version
+  } catch (const CLI::Success& asked) {  // --help, --version
+    std::ostringstream text;
+    app.exit(asked, text, text);
+    chosen = [text = text.str()] {
+      print_document(text);
+      return 0;
+    };
   } catch (const CLI::Error& e) {
     print_errors(explain(app, e, argc, argv));
     return static_cast<int>(ExitCode::kUsage);

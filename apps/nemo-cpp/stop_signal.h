@@ -1,12 +1,15 @@
-// The signals that end a run after its current step: Ctrl-C, and what schedulers send.
+// The signals that end a run after its current step: Ctrl-C, what schedulers send, and those of a
+// terminal or a pipe that has gone.
 #pragma once
 
 #include <atomic>
 
 namespace nemo {
 
-// Installs handlers for SIGINT, SIGTERM and SIGUSR1 and returns where they leave the signal, 0
-// until then. A second SIGINT ends the process at once with exit code 130.
+// Installs handlers for SIGINT, SIGTERM, SIGUSR1, SIGPIPE and SIGHUP and returns where they leave
+// the signal, 0 until then. A second SIGINT ends the process at once with exit code 130. A SIGHUP
+// that is ignored, as nohup has it, stays so. SIGXFSZ (`ulimit -f`) is ignored: the write that
+// fails says it.
 const std::atomic<int>& catch_stop_signals();
 
 }  // namespace nemo

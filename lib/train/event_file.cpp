@@ -41,35 +41,32 @@ double seconds_since_epoch() {
 
 // TensorBoard reads a folder's files in the order of their names, so the time comes first.
 fs::path new_path(const fs::path& folder, std::string_view host, int64_t pid) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw_usage("[log.tensorboard] {}: {}; choose a log.dir that is writable", folder.string(),
+                error.message());
   const auto seconds = static_cast<int64_t>(seconds_since_epoch());
   for (int n = 0;; ++n) {
     fs::path path =
         folder / fmt::format("events.out.tfevents.{:010}.{}.{}.{}", seconds, host, pid, n);
-    if (!fs::exists(path)) return path;
+    if (!fs::exists(path, error)) return path;
   }
 }
 
 }  // namespace
 
-EventFile::EventFile(const fs::path& folder, std::string_view host, int64_t pid,
-                     int64_t first_step) try {
-  fs::create_directories(folder);
-  path_ = new_path(folder, host, pid);
-  file_.open(path_, std::ios::binary);
-  if (!file_)
-    throw_usage("[log.tensorboard] cannot write {}; choose a log.dir that is writable",
-                path_.string());
+EventFile::EventFile(const fs::path& folder, std::string_view host, int64_t pid, int64_t first_step)
+    : file_(new_path(folder, host, pid), "log.tensorboard") {
   begin_event();
   event_.add_bytes(event::kFileVersion, "brain.Event:2");
-  write_event();
+  write_event(ExitCode::kUsage);
   value_.clear();
   value_.add_int64(session_log::kStatus, session_log::kStart);
   begin_event();
   event_.add_int64(event::kStep, first_step);
   event_.add_bytes(event::kSessionLog, value_.bytes());
-  write_event();
-} catch (const fs::filesystem_error& e) {
-  throw_usage("[log.tensorboard] {}; choose a log.dir that is writable", e.what());
+  write_event(ExitCode::kUsage);
 }
 
 void EventFile::add(std::string_view group, std::string_view field, double figure) {
@@ -93,15 +90,14 @@ void EventFile::begin_event() {
   event_.add_double(event::kWallTime, seconds_since_epoch());
 }
 
-void EventFile::write_event() {
+void EventFile::write_event(ExitCode code) {
   const std::string_view bytes = event_.bytes();
   record_.clear();
   append_fixed<uint64_t>(record_, bytes.size());
   append_fixed(record_, masked_crc32c(record_));
   record_.append(bytes);
   append_fixed(record_, masked_crc32c(bytes));
-  file_.write(record_.data(), static_cast<std::streamsize>(record_.size())).flush();
-  if (!file_) throw_usage("[log.tensorboard] writing {} failed; is the disk full?", path_.string());
+  file_.append(record_, code);
 }
 
 }  // namespace nemo

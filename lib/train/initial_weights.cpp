@@ -5,6 +5,7 @@
 #include "lib/checkpoint/hf_config.h"
 #include "lib/checkpoint/huggingface.h"
 #include "lib/model/init.h"
+#include "lib/model/transformer.h"
 
 namespace nemo {
 namespace {
@@ -17,14 +18,25 @@ void read_param(const HfCheckpoint& checkpoint, Family family, const Param& para
 
 }  // namespace
 
+void check_initial_weights(const Recipe& recipe) {
+  const std::string& folder = recipe.checkpoint.init_from;
+  if (folder.empty()) return;
+  check_hf_config(folder, recipe.model);
+  const HfCheckpoint checkpoint(folder);
+  Arena nothing(Device{DeviceKind::kRecord}, Arena::kUnlimited);
+  const Model model = build_model(recipe.model, recipe.data.seq_length,
+                                  {0, num_model_layers(recipe.model)}, WholePartition(), nothing);
+  // Reading no element of a tensor checks that it is there, and its shape and dtype.
+  for (const Param& param : model.params.params())
+    for (const ParamPart& part : param.parts)
+      read_logical(checkpoint, recipe.model.family, part.tensor, Slice{}, nullptr);
+}
+
 void load_initial_weights(Stream& stream, const Recipe& recipe, const ParamSet& params,
                           WeightProvider& weights) {
   const std::string& folder = recipe.checkpoint.init_from;
   std::optional<HfCheckpoint> checkpoint;
-  if (!folder.empty()) {
-    check_hf_config(folder, recipe.model);
-    checkpoint.emplace(folder);
-  }
+  if (!folder.empty()) checkpoint.emplace(folder);
   for (int unit = 0; unit < params.num_units(); ++unit) {
     weights.acquire(unit);
     for (ParamId id = 0; id < params.num_params(); ++id) {

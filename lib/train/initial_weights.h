@@ -7,8 +7,13 @@
 
 namespace nemo {
 
-// Fills every fp32 weight of the set through `weights`, by checkpoint.init_from or trainer.seed.
-// A data error for a folder that cannot serve; a usage error where it holds another model.
+// Whether checkpoint.init_from, if given, can serve: asked once before the ranks start, because
+// what is wrong is wrong for all. A data error for a folder that cannot, a usage error where it
+// holds another model.
+void check_initial_weights(const Recipe& recipe);
+
+// Fills every fp32 weight of the set through `weights`, by checkpoint.init_from, which has been
+// checked, or by trainer.seed.
 void load_initial_weights(Stream& stream, const Recipe& recipe, const ParamSet& params,
                           WeightProvider& weights);
 

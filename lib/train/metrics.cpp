@@ -18,6 +18,10 @@ Json json_of(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+std::string text_of(const Json& line) {
+  return line.dump() + '\n';
+}
+
 std::optional<double> figure_of(auto value) {
   return static_cast<double>(value);
 }
@@ -28,11 +32,7 @@ std::optional<double> figure_of(const std::optional<double>& value) {
 }  // namespace
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& folder, bool tensorboard)
-    : folder_(folder), file_(folder / "metrics.jsonl", std::ios::app), tensorboard_(tensorboard) {
-  if (!file_)
-    throw_usage("[log.dir] cannot write metrics.jsonl in {}; choose a folder that is writable",
-                folder.string());
-}
+    : folder_(folder), file_(folder / "metrics.jsonl", "log.dir"), tensorboard_(tensorboard) {}
 
 void MetricsWriter::write(const StartRecord& r) {
   Json mesh;
@@ -40,26 +40,25 @@ void MetricsWriter::write(const StartRecord& r) {
   Json ranks = Json::array();
   for (int rank = 0; rank < r.world; ++rank)
     ranks.push_back({{"rank", rank}, {"host", r.host}, {"pid", r.pid}});
-  write_line(Json{
-      {"event", "start"},
-      {"time", r.time},
-      {"version", r.version},
-      {"world", r.world},
-      {"mesh", mesh},
-      {"num_parameters", r.num_parameters},
-      {"num_active_parameters", r.num_active_parameters},
-      {"predicted_peak_memory_bytes", r.predicted_peak_memory_bytes},
-      {"first_step", r.first_step},
-      {"ranks",
-       ranks}}.dump());
+  const Json line = {{"event", "start"},
+                     {"time", r.time},
+                     {"version", r.version},
+                     {"world", r.world},
+                     {"mesh", mesh},
+                     {"num_parameters", r.num_parameters},
+                     {"num_active_parameters", r.num_active_parameters},
+                     {"predicted_peak_memory_bytes", r.predicted_peak_memory_bytes},
+                     {"first_step", r.first_step},
+                     {"ranks", ranks}};
+  file_.append(text_of(line), ExitCode::kUsage);
   if (tensorboard_) events_.emplace(folder_ / "tensorboard", r.host, r.pid, r.first_step);
 }
 
 void MetricsWriter::write(const StepRecord& r) {
-  last_step_ = r.step;
   Json line{{"event", "step"}};
   visit(r, [&](const char* name, const auto& value) { line[name] = json_of(value); });
-  write_line(line.dump());
+  file_.append(text_of(line));
+  last_step_ = r.step;
   if (!events_) return;
   visit(r, [&](std::string_view name, const auto& value) {
     const std::optional<double> figure = figure_of(value);
@@ -69,28 +68,19 @@ void MetricsWriter::write(const StepRecord& r) {
 }
 
 void MetricsWriter::write(const EvalRecord& r) {
-  write_line(
-      Json{{"event", "eval"}, {"step", r.step}, {"loss", r.loss}, {"num_tokens", r.num_tokens}}
-          .dump());
+  file_.append(text_of(
+      {{"event", "eval"}, {"step", r.step}, {"loss", r.loss}, {"num_tokens", r.num_tokens}}));
   if (!events_) return;
   events_->add("eval", "loss", r.loss);
   events_->write(r.step);
 }
 
 void MetricsWriter::write(const EndRecord& r) {
-  write_line(Json{{"event", "end"},
-                  {"step", r.step},
-                  {"reason", r.reason},
-                  {"exit_code", r.exit_code},
-                  {"wall_time_s", r.wall_time_s}}
-                 .dump());
-}
-
-void MetricsWriter::write_line(const std::string& line) {
-  file_ << line << std::endl;
-  if (!file_)
-    throw_usage("[log.dir] writing metrics.jsonl in {} failed; is the disk full?",
-                folder_.string());
+  file_.append(text_of({{"event", "end"},
+                        {"step", r.step},
+                        {"reason", r.reason},
+                        {"exit_code", r.exit_code},
+                        {"wall_time_s", r.wall_time_s}}));
 }
 
 std::string utc_now() {

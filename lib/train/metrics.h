@@ -5,13 +5,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "lib/train/event_file.h"
+#include "lib/train/run_file.h"
 
 namespace nemo {
 
@@ -77,9 +77,11 @@ struct EndRecord {
   double wall_time_s;
 };
 
+// What cannot be written is a usage error up to the start record, because training has not begun,
+// and a data error after it.
 class MetricsWriter {
  public:
-  // Appends to the folder's metrics.jsonl. A usage error where it cannot be written.
+  // Appends to the folder's metrics.jsonl.
   MetricsWriter(const std::filesystem::path& folder, bool tensorboard);
 
   // Comes first; begins a new event file in tensorboard/.
@@ -92,10 +94,8 @@ class MetricsWriter {
   int64_t last_step() const { return last_step_; }
 
  private:
-  void write_line(const std::string& line);
-
   std::filesystem::path folder_;
-  std::ofstream file_;
+  RunFile file_;
   bool tensorboard_;
   std::optional<EventFile> events_;
   int64_t last_step_ = 0;

@@ -1,8 +1,10 @@
 #include "lib/train/run_folder.h"
 
-#include <fstream>
+#include <string_view>
+#include <system_error>
 
 #include "lib/core/error.h"
+#include "lib/train/run_file.h"
 
 namespace nemo {
 
@@ -13,11 +15,18 @@ namespace {
 constexpr const char* kRunFiles[] = {"recipe.resolved.yaml", "metrics.jsonl", "trace.json",
                                      "tensorboard"};
 
-bool holds_checkpoints(const fs::path& dir) {
+[[noreturn]] void throw_unusable(std::string_view key, const fs::path& path,
+                                 const std::error_code& error) {
+  throw_usage("[{}] {}: {}; choose a folder that is writable", key, path.string(), error.message());
+}
+
+bool holds_checkpoints(const fs::path& dir) try {
   if (!fs::is_directory(dir)) return false;
   for (const auto& entry : fs::directory_iterator(dir))
     if (entry.path().filename().string().starts_with("step_")) return true;
   return false;
+} catch (const fs::filesystem_error& e) {
+  throw_unusable("checkpoint.dir", e.path1(), e.code());
 }
 
 void move_to_previous(const fs::path& dir) {
@@ -31,27 +40,28 @@ void move_to_previous(const fs::path& dir) {
 
 }  // namespace
 
-void prepare_run_folder(const fs::path& dir, const fs::path& checkpoints) try {
+void prepare_run_folder(const fs::path& dir, const fs::path& checkpoints) {
   if (holds_checkpoints(checkpoints))
     throw_usage(
         "[log.dir] {} holds checkpoints, which a new run would mix with its own; "
         "give another log.dir or checkpoint.dir",
         checkpoints.string());
-  fs::create_directories(dir);
-  for (const char* name : kRunFiles)
-    if (fs::exists(dir / name)) return move_to_previous(dir);
-} catch (const fs::filesystem_error& e) {
-  throw_usage("[log.dir] {}; choose a folder that is writable", e.what());
+  try {
+    fs::create_directories(dir);
+    for (const char* name : kRunFiles)
+      if (fs::exists(dir / name)) return move_to_previous(dir);
+  } catch (const fs::filesystem_error& e) {
+    throw_unusable("log.dir", e.path1(), e.code());
+  }
 }
 
 void write_run_file(const fs::path& dir, const std::string& name, const std::string& text) {
   const fs::path partial = dir / (name + ".partial");
-  std::ofstream file(partial, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file)
-    throw_usage("[log.dir] cannot write {}; choose a folder that is writable", partial.string());
-  fs::rename(partial, dir / name);
+  std::error_code error;
+  fs::remove(partial, error);
+  RunFile(partial, "log.dir").append(text, ExitCode::kUsage);
+  fs::rename(partial, dir / name, error);
+  if (error) throw_unusable("log.dir", dir / name, error);
 }
 
 }  // namespace nemo

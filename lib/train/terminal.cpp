@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 
@@ -26,9 +27,14 @@ std::string clock(double seconds) {
   return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
+std::error_code print_line(const std::string& line) {
+  if (std::puts(line.c_str()) >= 0 && std::fflush(stdout) == 0) return {};
+  return {errno, std::generic_category()};
+}
+
 }  // namespace
 
-void print_step(const StepRecord& r, int64_t max_steps) {
+std::error_code print_step(const StepRecord& r, int64_t max_steps) {
   std::string line = fmt::format(
       "step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step, max_steps,
       without_nan_sign(r.loss), without_nan_sign(r.grad_norm), r.lr, short_number(r.tokens_per_s));
@@ -38,15 +44,12 @@ void print_step(const StepRecord& r, int64_t max_steps) {
   const double left =
       r.since_start_s / static_cast<double>(r.step) * static_cast<double>(max_steps - r.step);
   line += fmt::format("  {} left", clock(left));
-  std::puts(line.c_str());
-  std::fflush(stdout);
+  return print_line(line);
 }
 
-void print_eval(const EvalRecord& r) {
-  std::puts(fmt::format("eval {}  loss {:.4f} over {}", r.step, without_nan_sign(r.loss),
-                        counted(r.num_tokens, "token"))
-                .c_str());
-  std::fflush(stdout);
+std::error_code print_eval(const EvalRecord& r) {
+  return print_line(fmt::format("eval {}  loss {:.4f} over {}", r.step, without_nan_sign(r.loss),
+                                counted(r.num_tokens, "token")));
 }
 
 }  // namespace nemo

@@ -1,14 +1,18 @@
 // What a person sees of a run: one line a logged step on standard output.
 #pragma once
 
+#include <system_error>
+
 #include "lib/train/metrics.h"
 
 namespace nemo {
 
+// Both return why the line could not be written.
+
 // "step 20/300  loss 2.3105  grad_norm 0.842  lr 3.00e-04  41.2k tokens/s  mfu 38.1%  0:00:12 left"
-void print_step(const StepRecord& record, int64_t max_steps);
+std::error_code print_step(const StepRecord& record, int64_t max_steps);
 
 // "eval 20  loss 2.2987 over 16384 tokens"
-void print_eval(const EvalRecord& record);
+std::error_code print_eval(const EvalRecord& record);
 
 }  // namespace nemo

@@ -104,7 +104,7 @@ void Trainer::evaluate(int64_t step_number) {
   const EvalRecord record = {step_number, item<double>(loss_sum_) / static_cast<double>(num_tokens),
                              num_tokens};
   inputs_.metrics.write(record);
-  print_eval(record);
+  check_printed(print_eval(record));
 }
 
 void Trainer::log(int64_t step_number, const Step& step, double step_time_s) {
@@ -130,7 +130,13 @@ void Trainer::log(int64_t step_number, const Step& step, double step_time_s) {
   record.skipped = step.skipped;
   record.since_start_s = seconds_since(inputs_.process_start);
   inputs_.metrics.write(record);
-  print_step(record, recipe_.trainer.max_steps);
+  check_printed(print_step(record, recipe_.trainer.max_steps));
+}
+
+// Where whoever read the lines has gone, a signal has come too (SIGPIPE, SIGHUP) and the run stops.
+void Trainer::check_printed(const std::error_code& error) const {
+  if (error && inputs_.stop_signal.load() == 0)
+    throw_data("standard output cannot be written: {}; is the disk full?", error.message());
 }
 
 int64_t Trainer::peak_memory() {

@@ -62,6 +62,7 @@ class Trainer {
   void share(Step& step);
   void log(int64_t step_number, const Step& step, double step_time_s);
   void evaluate(int64_t step_number);
+  void check_printed(const std::error_code& error) const;
   int64_t peak_memory();
   Context context(bool training);
 

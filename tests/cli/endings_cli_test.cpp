@@ -1,8 +1,12 @@
 // How runs end: exit codes, the error line, and the last line of metrics.jsonl.
 #include <doctest/doctest.h>
 
-#include <algorithm>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <utility>
+
+#include "lib/device/host.h"
 #include "tests/cli/run_folder.h"
 
 using namespace nemo;
@@ -12,6 +16,16 @@ namespace {
 // Settings under which the second step's gradient overflows.
 constexpr const char* kDiverging =
     "trainer.max_steps=5 optim.lr=100 optim.weight_decay=100 optim.clip_grad=0 ";
+
+// Gone with this object.
+class NamedPipe {
+ public:
+  NamedPipe() { REQUIRE(mkfifo(path().c_str(), 0600) == 0); }
+  std::string path() const { return folder_ / "pipe"; }
+
+ private:
+  test::TempFolder folder_;
+};
 
 size_t num_lines(const std::string& text) {
   return static_cast<size_t>(std::ranges::count(text, '\n'));
@@ -52,18 +66,65 @@ TEST_CASE("a log.dir that cannot be written ends with 2 and one line") {
   }
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // whose own books of so much memory would fill the host's
-TEST_CASE("a model larger than memory ends with 2 and says what to do") {
+TEST_CASE("what this host cannot run ends with 2 and one line, before a folder is made") {
   const RunFolder folder;
-  const ProgramResult r =
-      run_program(folder.pretrain("model.hidden_size=1000000 model.num_attention_heads=10000 "
-                                  "model.num_query_groups=10000 model.ffn_hidden_size=10000000"));
-  CHECK(r.exit_code == 2);
-  CHECK(r.err.find("; use more ranks, a smaller data.micro_batch_size, or another layout\n") !=
-        std::string::npos);
+  const std::string cores = std::to_string(num_available_cores());
+  const std::pair<std::string, std::string> cases[] = {
+      {"dp_size=8192 data.global_batch_size=16384",
+       "error: trainer.devices: 8192 cannot run yet; 1 to 256 would do\n"},
+      {"trainer.threads_per_rank=4096",
+       "error: [trainer.threads_per_rank] 4096 compute threads for each rank, this process may run "
+       "on " +
+           cores + " core"},
+      // Two matrices of 4 GiB and a block of 12 MB, with gradients and moments.
+      {"dp_size=256 data.global_batch_size=512 model.vocab_size=1048576 model.hidden_size=1024",
+       "error: [memory] predicted at least 32.05 GiB per rank * 256 ranks, host has "},
+      {"data.micro_batch_size=1048576 data.global_batch_size=1048576 data.seq_length=1048576",
+       "error: [memory] predicted at least 131072.00 GiB per rank * 1 rank, host has "},
+      // State and one activation are 3 GiB: this takes the whole step to tell.
+      {"data.micro_batch_size=65536 data.global_batch_size=65536 data.seq_length=128 "
+       "model.ffn_hidden_size=1048576",
+       "error: [memory] predicted at least 131"},
+  };
+  for (const auto& [overrides, error] : cases) {
+    const ProgramResult r = run_program(folder.pretrain(overrides));
+    CHECK(r.exit_code == 2);
+    CHECK(r.out == "");
+    CHECK(r.err.substr(0, error.size()) == error);
+    CHECK(num_lines(r.err) == 1);
+    CHECK_FALSE(std::filesystem::exists(folder.path()));
+  }
 }
 
-#endif
+TEST_CASE("a limit on threads ends with 2 and names it, before a folder is made") {
+  const RunFolder folder;
+  // The limit does not hold for root; nobody, with root's leave to read files, has to do.
+  const std::string nobody = geteuid() == 0 ? "setpriv --reuid=65534 --inh-caps=+dac_override "
+                                              "--ambient-caps=+dac_override "
+                                            : "";
+  const ProgramResult r = run_program(folder.pretrain("dp_size=8 data.micro_batch_size=1"), "/",
+                                      nobody + "prlimit --nproc=2");
+  CHECK(r.exit_code == 2);
+  CHECK(r.err.starts_with("error: [trainer.devices] "));
+  CHECK(r.err.ends_with(
+      " of 8 threads start (8 ranks * trainer.threads_per_rank 1): Resource temporarily "
+      "unavailable; a higher `ulimit -u` or fewer of them would do\n"));
+  CHECK(num_lines(r.err) == 1);
+  CHECK_FALSE(std::filesystem::exists(folder.path()));
+}
+
+TEST_CASE("a plan or a refusal of a huge recipe takes no time") {
+  const RunFolder folder;
+  const auto start = std::chrono::steady_clock::now();
+  for (const char* size : {"model.num_layers=65536 model.hidden_size=1024",
+                           "data.micro_batch_size=1000000 data.global_batch_size=1000000 "
+                           "data.seq_length=1024"}) {
+    CHECK(run_program(folder.pretrain(size) + " --dry-run").exit_code == 0);
+    CHECK(run_program(folder.pretrain(size)).exit_code == 2);
+  }
+  // On a machine that does much else; the whole step of so many layers is some minutes of work.
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+}
 
 TEST_CASE("a step that is not finite stops the run with 5, also under --debug") {
   const RunFolder folder;
@@ -129,7 +190,7 @@ TEST_CASE("a loss that is not finite is null, and nan on the terminal") {
 }
 
 TEST_CASE("a signal lets the step finish and ends the run with 128 + signal") {
-  for (int signal : {SIGINT, SIGTERM, SIGUSR1}) {
+  for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP}) {
     const RunFolder folder;
     RunningProgram program(folder.pretrain("trainer.max_steps=1000000000 dp_size=2"));
     REQUIRE(comes_true([&] { return !folder.lines("step").empty(); }));
@@ -159,6 +220,86 @@ TEST_CASE("a second Ctrl-C does not wait for the step") {
   CHECK(folder.events() == std::vector<std::string>{"start"});
 }
 
+TEST_CASE("under nohup a run outlives its terminal") {
+  const RunFolder folder;
+  RunningProgram program(folder.pretrain("trainer.max_steps=1000000000"), "trap '' HUP;");
+  REQUIRE(comes_true([&] { return !folder.lines("step").empty(); }));
+  program.send(SIGHUP);
+  const size_t before = folder.lines("step").size();
+  REQUIRE(comes_true([&] { return folder.lines("step").size() > before + 2; }));
+  program.send(SIGTERM);
+  REQUIRE(comes_true([&] { return program.ended(); }));
+  CHECK(program.exit_code() == 128 + SIGTERM);
+}
+
+TEST_CASE("a run whose reader goes stops as by a signal") {
+  const RunFolder folder;
+  const NamedPipe pipe;
+  RunningProgram program(folder.pretrain("trainer.max_steps=1000000000 >" + pipe.path()));
+  {
+    std::ifstream reader(pipe.path());
+    std::string line;
+    REQUIRE(std::getline(reader, line));
+    CHECK(line.starts_with("step 1/1000000000  loss "));
+  }
+  REQUIRE(comes_true([&] { return program.ended(); }));
+  CHECK(program.exit_code() == 128 + SIGPIPE);
+  const auto lines = folder.lines();
+  CHECK(lines.back()["reason"] == "signal");
+  CHECK(lines.back()["exit_code"] == 128 + SIGPIPE);
+  CHECK(lines.back()["step"] == lines[lines.size() - 2]["step"]);
+}
+
+TEST_CASE("Ctrl-C that ends the reader too is Ctrl-C") {
+  const RunFolder folder;
+  const NamedPipe pipe;
+  RunningProgram program(folder.pretrain("trainer.max_steps=1000000000 >" + pipe.path()));
+  {
+    const std::ifstream reader(pipe.path());  // reads nothing, so that the run waits to print
+    size_t num_steps = 0;
+    REQUIRE(comes_true([&] {
+      const size_t before = std::exchange(num_steps, folder.lines("step").size());
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      return num_steps > 0 && num_steps == before;
+    }));
+    program.send(SIGINT);
+  }
+  REQUIRE(comes_true([&] { return program.ended(); }));
+  CHECK(program.exit_code() == 130);
+}
+
+TEST_CASE("a standard output that is full ends the run with 3") {
+  const RunFolder folder;
+  const ProgramResult r = run_program(folder.pretrain(">/dev/full"));
+  CHECK(r.exit_code == 3);
+  CHECK(r.err.ends_with(
+      "\nerror: standard output cannot be written: No space left on device; is the disk full?\n"));
+  CHECK(folder.events() == std::vector<std::string>{"start", "step", "end"});
+  CHECK(folder.lines().back()["reason"] == "error");
+  CHECK(folder.lines().back()["exit_code"] == 3);
+}
+
+TEST_CASE("a disk that fills up ends the run with 3, and what it has is whole lines") {
+  const RunFolder folder;
+  // 8 or 16 KiB a file, as the shell counts.
+  const ProgramResult r =
+      run_program(folder.pretrain("trainer.max_steps=1000000000"), "/", "ulimit -f 16 &&");
+  CHECK(r.exit_code == 3);
+  const std::string error = "error: [log.dir] " + (folder.path() / "metrics.jsonl").string() +
+                            ": File too large; make room for it and start again\n";
+  CHECK(r.err.ends_with(error));
+  CHECK(num_lines(r.err) <= 3);
+  const std::string text = test::read_file(folder.path() / "metrics.jsonl");
+  CHECK(text.size() > 7000);
+  CHECK(text.back() == '\n');
+  const auto steps = folder.lines("step");
+  for (size_t i = 0; i < steps.size(); ++i) CHECK(steps[i]["step"] == i + 1);
+}
+
+TEST_CASE("a standard error that is full keeps the exit code") {
+  CHECK(run_program("pretran 2>/dev/full").exit_code == 2);
+}
+
 TEST_CASE("a closed standard output does not mix with the run's files") {
   const RunFolder folder;
   const ProgramResult r = run_program(folder.pretrain(">&-"));
@@ -171,7 +312,7 @@ TEST_CASE("a closed standard output does not mix with the run's files") {
 
 TEST_CASE("a document that cannot be printed whole is an error") {
   for (const char* words : {"pretrain --recipe llama_tiny --dry-run", "recipes", "recipes list",
-                            "recipes show llama_tiny"}) {
+                            "recipes show llama_tiny", "--version", "--help", "pretrain --help"}) {
     const ProgramResult r = run_program(std::string(words) + " >/dev/full");
     CHECK(r.exit_code == 2);
     CHECK(r.err ==

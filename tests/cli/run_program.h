@@ -23,13 +23,15 @@ struct ProgramResult {
   std::string err;
 };
 
-// `arguments` is shell text, redirections included; the program runs in `folder`.
-inline ProgramResult run_program(const std::string& arguments, const std::string& folder = "/") {
+// `arguments` is shell text, redirections included, as is `before`, which comes before the
+// program's name; it runs in `folder`.
+inline ProgramResult run_program(const std::string& arguments, const std::string& folder = "/",
+                                 const std::string& before = "") {
   const test::TempFolder printed;
   const std::string out = printed / "out";
   const std::string err = printed / "err";
-  const std::string line = "cd '" + folder + "' && " + NEMO_CPP_BINARY + " >" + out + " 2>" + err +
-                           " </dev/null " + arguments;
+  const std::string line = "cd '" + folder + "' && " + before + " " + NEMO_CPP_BINARY + " >" + out +
+                           " 2>" + err + " </dev/null " + arguments;
   const int status = std::system(line.c_str());
   return {exit_code_of(status), test::read_file(out), test::read_file(err)};
 }
@@ -37,9 +39,10 @@ inline ProgramResult run_program(const std::string& arguments, const std::string
 // A program that runs while the test goes on; killed where the test leaves it.
 class RunningProgram {
  public:
-  explicit RunningProgram(const std::string& arguments) {
+  // `arguments` and `before`, which the shell runs first, as of run_program.
+  explicit RunningProgram(const std::string& arguments, const std::string& before = "") {
     const std::string line =
-        std::string("exec ") + NEMO_CPP_BINARY + " " + arguments + " >/dev/null 2>&1 </dev/null";
+        before + " exec " + NEMO_CPP_BINARY + " >/dev/null 2>&1 </dev/null " + arguments;
     pid_ = fork();
     if (pid_ == 0) {
       execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);

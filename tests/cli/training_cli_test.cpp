@@ -101,12 +101,27 @@ TEST_CASE("training starts from Hugging Face weights of the same sizes") {
   CHECK(run_program(folder.pretrain(model + init)).exit_code == 0);
   CHECK(folder.lines("step").size() == 3);
   CHECK(folder.curve() != random.curve());
+}
 
-  const ProgramResult r = run_program(folder.pretrain(model + init + "model.ffn_hidden_size=48"));
+TEST_CASE("weights of another model are refused once for all ranks, before a folder is made") {
+  const RunFolder folder;
+  const std::string words =
+      "dp_size=2 model.vocab_size=64 model.num_layers=2 model.ffn_hidden_size=48 "
+      "model.num_query_groups=2 checkpoint.init_from=";
+  const ProgramResult r = run_program(folder.pretrain(words + NEMO_GOLDEN_FOLDER "/llama_gqa"));
   CHECK(r.exit_code == 2);
-  CHECK(r.err.find("error: rank 0: model.ffn_hidden_size: the recipe says 48, " NEMO_GOLDEN_FOLDER
-                   "/llama_gqa/config.json says 64; model.ffn_hidden_size=64 would do\n") !=
-        std::string::npos);
-  CHECK(folder.lines("end")[0]["reason"] == "error");
-  CHECK(folder.lines("end")[0]["exit_code"] == 2);
+  CHECK(r.err == "error: model.ffn_hidden_size: the recipe says 48, " NEMO_GOLDEN_FOLDER
+                 "/llama_gqa/config.json says 64; model.ffn_hidden_size=64 would do\n");
+
+  // The configuration is right, the tensors are another model's.
+  const test::TempFolder mixed;
+  namespace fs = std::filesystem;
+  fs::copy(NEMO_GOLDEN_FOLDER "/llama_gqa/config.json", mixed.path());
+  fs::copy(NEMO_GOLDEN_FOLDER "/gpt2_tanh/model.safetensors", mixed.path());
+  const ProgramResult missing =
+      run_program(folder.pretrain(words + mixed.path().string() + " model.ffn_hidden_size=64"));
+  CHECK(missing.exit_code == 3);
+  CHECK(missing.err.starts_with("error: [huggingface] " + mixed.path().string() +
+                                ": expected a tensor model.embed_tokens.weight, found "));
+  CHECK_FALSE(fs::exists(folder.path()));
 }

@@ -16,10 +16,8 @@ constexpr int64_t kSegmentBytes = int64_t{8} << 30;
 ThreadWorld::ThreadWorld(int num_ranks, std::chrono::nanoseconds timeout) {
   using namespace shared;
   if (num_ranks < 1 || num_ranks > kMaxRanks)
-    throw_usage(
-        "[trainer.devices] {} ranks as threads of one process, 1 to {} are possible; use "
-        "--launch processes",
-        num_ranks, kMaxRanks);
+    throw_usage("[trainer.devices] {} ranks as threads of one process; 1 to {} would do", num_ranks,
+                kMaxRanks);
   ranks_.resize(static_cast<size_t>(num_ranks));
   std::iota(ranks_.begin(), ranks_.end(), 0);
   std::shared_ptr<Segment> segment = Segment::make_private(kSegmentBytes);

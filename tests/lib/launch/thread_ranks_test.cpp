@@ -6,6 +6,8 @@
 #include <atomic>
 #include <set>
 
+#include "tests/lib/launch/address_space.h"
+
 using namespace nemo;
 using namespace std::chrono_literals;
 
@@ -87,6 +89,38 @@ TEST_CASE("a user's mistake is named with its rank and keeps its exit code") {
     CHECK(e.code() == ExitCode::kData);
   }
 }
+
+TEST_CASE("the only rank is not named") {
+  CHECK_THROWS_WITH_AS(
+      run_thread_ranks(1, 60s, [](int, Communicator&) { throw_data("[data.paths] empty"); }),
+      "[data.paths] empty", UserError);
+}
+
+#if !defined(NEMO_SANITIZED)  // sanitizers need more address space than any limit
+
+TEST_CASE("a rank whose thread cannot start ends the others and is a usage error") {
+  rlim_t bytes_of_world = test::address_space_bytes();
+  {
+    const ThreadWorld world(200, 60s);
+    bytes_of_world = test::address_space_bytes() - bytes_of_world;
+  }
+  std::string error;
+  {
+    const test::LittleAddressSpace little(bytes_of_world + (rlim_t{100} << 20));
+    try {
+      run_thread_ranks(200, 60s, [](int, Communicator& world) { world.barrier("all"); });
+    } catch (const UserError& e) {
+      CHECK(e.code() == ExitCode::kUsage);
+      error = e.what();
+    }
+  }
+  CHECK(error.starts_with("[trainer.devices] thread "));
+  CHECK(
+      error.ends_with(" of 200 cannot start: Resource temporarily unavailable; a higher `ulimit "
+                      "-u` or fewer ranks would do"));
+}
+
+#endif
 
 TEST_CASE("of two failures the first counts") {
   const auto start = std::chrono::steady_clock::now();

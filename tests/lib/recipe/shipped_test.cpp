@@ -162,6 +162,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
   const Case cases[] = {
       {{"trainer.accelerator=cuda", "trainer.devices=1", "trainer.precision=32"},
        "trainer.accelerator: cuda cannot run yet; cpu would do"},
+      {{"dp_size=512", "data.global_batch_size=1024"},
+       "trainer.devices: 512 cannot run yet; 1 to 256 would do"},
       {{"trainer.num_nodes=2"}, "trainer.num_nodes: 2 cannot run yet; 1 would do"},
       {{"trainer.precision=bf16-mixed", "precision.param_dtype=fp32",
         "precision.output_dtype=fp32"},

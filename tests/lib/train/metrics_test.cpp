@@ -115,3 +115,24 @@ TEST_CASE("tensorboard holds the figures of every step and evaluation line") {
   CHECK(events[3].step == 3);
   CHECK(events[3].figures == std::map<std::string, float>{{"eval/loss", 1.5f}});
 }
+
+TEST_CASE("a start record that cannot be written is a usage error, another a data error") {
+  const test::TempFolder folder;
+  fs::create_symlink("/dev/full", folder / "metrics.jsonl");
+  MetricsWriter writer(folder.path(), /*tensorboard=*/false);
+  const auto code_of = [&](const auto& record) {
+    try {
+      writer.write(record);
+    } catch (const UserError& e) {
+      return e.code();
+    }
+    return ExitCode::kOk;
+  };
+  CHECK(code_of(StartRecord{}) == ExitCode::kUsage);
+  StepRecord step{};
+  step.step = 1;
+  CHECK(code_of(step) == ExitCode::kData);
+  CHECK(code_of(EvalRecord{}) == ExitCode::kData);
+  CHECK(code_of(EndRecord{}) == ExitCode::kData);
+  CHECK(writer.last_step() == 0);
+}

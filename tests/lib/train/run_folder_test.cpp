@@ -39,5 +39,15 @@ TEST_CASE("a run that holds checkpoints is not overwritten") {
 TEST_CASE("a folder that cannot be is a usage error") {
   const TempFolder folder;
   write_file(folder / "file", "text");
-  CHECK_THROWS_AS(prepare_run_folder(folder / "file/run", folder / "none"), UserError);
+  const std::string path = folder / "file";
+  CHECK_THROWS_WITH_AS(
+      prepare_run_folder(path + "/run", folder / "none"),
+      ("[log.dir] " + path + "/run: Not a directory; choose a folder that is writable").c_str(),
+      UserError);
+  CHECK_THROWS_WITH_AS(
+      write_run_file(path, "recipe.resolved.yaml", "text"),
+      ("[log.dir] " + path +
+       "/recipe.resolved.yaml.partial: Not a directory; choose a log.dir that is writable")
+          .c_str(),
+      UserError);
 }

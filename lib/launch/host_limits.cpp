@@ -1,0 +1,70 @@
+#include "lib/launch/host_limits.h"
+
+#include <algorithm>
+#include <latch>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "lib/core/counted.h"
+#include "lib/core/error.h"
+#include "lib/device/host.h"
+#include "lib/model/state_memory.h"
+
+namespace nemo {
+
+Host this_host() {
+  return {num_available_cores(), host_memory_bytes()};
+}
+
+void check_compute_threads(const Recipe& recipe, const Host& host) {
+  const int64_t threads = recipe.trainer.threads_per_rank;
+  if (threads > host.num_cores)
+    throw_usage(
+        "[trainer.threads_per_rank] {} for each rank, this process may run on {}; at most {} "
+        "would do",
+        counted(threads, "compute thread"), counted(host.num_cores, "core"), host.num_cores);
+}
+
+void check_memory(int64_t bytes_per_rank, int64_t num_ranks, const Host& host) {
+  constexpr double kGiB = 1 << 30;
+  const double per_rank = static_cast<double>(bytes_per_rank) / kGiB;
+  const double memory = static_cast<double>(host.memory_bytes) / kGiB;
+  if (per_rank * static_cast<double>(num_ranks) > memory)
+    throw_usage(
+        "[memory] predicted at least {:.2f} GiB per rank * {}, host has {:.2f} GiB; fewer ranks, a "
+        "smaller data.micro_batch_size or data.seq_length, or a smaller model would do",
+        per_rank, counted(num_ranks, "rank"), memory);
+}
+
+int64_t least_memory(const ResolvedRecipe& run) {
+  const Recipe& recipe = run.recipe;
+  constexpr double kFp32 = 4;
+  constexpr double kMost = int64_t{1} << 62;
+  double state = 0;
+  for (const StateMemory& stage : state_memory(run))
+    state = std::max(state, static_cast<double>(stage.total()));
+  const double activation = static_cast<double>(recipe.data.micro_batch_size) *
+                            static_cast<double>(recipe.data.seq_length) *
+                            static_cast<double>(recipe.model.hidden_size) * kFp32;
+  return static_cast<int64_t>(std::min(state + activation, kMost));
+}
+
+void check_threads_start(const Recipe& recipe) {
+  const int64_t num_threads = recipe.trainer.devices * recipe.trainer.threads_per_rank;
+  std::latch all_tried(1);
+  std::vector<std::jthread> threads;
+  try {
+    while (std::ssize(threads) < num_threads) threads.emplace_back([&] { all_tried.wait(); });
+    all_tried.count_down();
+  } catch (const std::system_error& e) {
+    all_tried.count_down();
+    throw_usage(
+        "[trainer.devices] {} of {} start ({} * trainer.threads_per_rank {}): {}; a higher "
+        "`ulimit -u` or fewer of them would do",
+        threads.size(), counted(num_threads, "thread"), counted(recipe.trainer.devices, "rank"),
+        recipe.trainer.threads_per_rank, e.code().message());
+  }
+}
+
+}  // namespace nemo

@@ -1,0 +1,33 @@
+// Whether this host can run its ranks of a recipe. Asked before a run leaves anything behind, and
+// never of a dry run, which may be about another host.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/recipe/resolve.h"
+
+namespace nemo {
+
+// What of it this process may use.
+struct Host {
+  int64_t num_cores;
+  int64_t memory_bytes;
+};
+
+Host this_host();
+
+// A usage error for compute threads of one rank that are more than the cores.
+void check_compute_threads(const Recipe& recipe, const Host& host);
+
+// A usage error where the host's ranks, which need so many bytes each, are more than its memory.
+void check_memory(int64_t bytes_per_rank, int64_t num_ranks, const Host& host);
+
+// What a rank needs at least, in bytes, by arithmetic alone: state and one activation. So a
+// hopeless recipe is refused at once, and none reaches the exact prediction whose sizes overflow.
+int64_t least_memory(const ResolvedRecipe& run);
+
+// Starts as many threads at once as the ranks will, and ends them: no count of a limit tells what
+// is left of it. A usage error where one does not start.
+void check_threads_start(const Recipe& recipe);
+
+}  // namespace nemo
