@@ -13,7 +13,9 @@ if(NEMO_SANITIZE)
   add_compile_definitions(NEMO_SANITIZED=1)
 endif()
 
-set(NEMO_TEST_ENVIRONMENT TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp)
+# Compute threads wait as the program's do (apps/nemo-cpp/openmp_waiting.cpp).
+set(NEMO_TEST_ENVIRONMENT TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp
+                          GOMP_SPINCOUNT=1000)
 
 # nemo_room(<name> [USES target...]): the static library nemo_<name> of the current folder's *.cpp,
 # subfolders included.

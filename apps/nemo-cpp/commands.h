@@ -13,6 +13,7 @@ namespace nemo {
 
 // What main read of the process's surroundings; nothing else reads them.
 struct Environment {
+  char** argv = nullptr;
   std::string current_folder;  // absolute
   std::string recipe_folders;  // $NEMO_CPP_RECIPES, separated by colons
   int64_t num_gpus = 0;

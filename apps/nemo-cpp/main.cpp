@@ -96,6 +96,7 @@ int run(int argc, char** argv) {
   Environment environment;
   try {
     environment = read_environment();
+    environment.argv = argv;
   } catch (const UserError&) {
     return static_cast<int>(report_error());
   }

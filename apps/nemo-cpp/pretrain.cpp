@@ -11,6 +11,7 @@
 
 #include "apps/nemo-cpp/commands.h"
 #include "apps/nemo-cpp/dry_run.h"
+#include "apps/nemo-cpp/openmp_waiting.h"
 #include "apps/nemo-cpp/stop_signal.h"
 #include "lib/core/error.h"
 #include "lib/launch/pretrain.h"
@@ -37,7 +38,8 @@ std::string host_name() {
   return name;
 }
 
-int train(const ResolvedRecipe& resolved) {
+int train(const ResolvedRecipe& resolved, const Environment& environment) {
+  if (resolved.recipe.trainer.threads_per_rank > 1) limit_openmp_spinning(environment.argv);
   const auto log = make_stderr_logger(/*debug=*/false);
   return run_pretrain(resolved, {.version = NEMO_VERSION,
                                  .host = host_name(),
@@ -66,7 +68,7 @@ int pretrain(const PretrainOptions& options, const Environment& environment) {
   if (options.launch != "threads")
     refused.push_back(fmt::format("--launch: {} cannot run yet; threads would do", options.launch));
   if (!refused.empty()) throw_usage("{}", fmt::join(refused, "\n"));
-  return train(resolved);
+  return train(resolved, environment);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "lib/device/host.h"
 #include "tests/cli/run_folder.h"
 
 using namespace nemo;
@@ -124,4 +125,27 @@ TEST_CASE("weights of another model are refused once for all ranks, before a fol
   CHECK(missing.err.starts_with("error: [huggingface] " + mixed.path().string() +
                                 ": expected a tensor model.embed_tokens.weight, found "));
   CHECK_FALSE(fs::exists(folder.path()));
+}
+
+TEST_CASE("a compute thread that waits for its team gives its core away soon") {
+  if (num_available_cores() < 2) return;  // where no rank can have a team
+  const RunFolder folder;
+  const std::string words = folder.pretrain("trainer.max_steps=1 trainer.threads_per_rank=");
+  // What libgomp itself says at each start of the program.
+  const auto spins = [](const ProgramResult& r) {
+    std::vector<std::string> found;
+    std::istringstream lines(r.err);
+    for (std::string line; std::getline(lines, line);)
+      if (line.find("GOMP_SPINCOUNT") != std::string::npos) found.push_back(line);
+    return found;
+  };
+  const std::string show = "env -u GOMP_SPINCOUNT -u OMP_WAIT_POLICY OMP_DISPLAY_ENV=verbose ";
+  const std::string usual = "  GOMP_SPINCOUNT = '300000'";
+  CHECK(spins(run_program(words + "2", "/", show)) ==
+        std::vector<std::string>{usual, "  GOMP_SPINCOUNT = '1000'"});
+  CHECK(spins(run_program(words + "1", "/", show)) == std::vector<std::string>{usual});
+  CHECK(spins(run_program(words + "2", "/", show + "GOMP_SPINCOUNT=7")) ==
+        std::vector<std::string>{"  GOMP_SPINCOUNT = '7'"});
+  CHECK(spins(run_program(words + "2", "/", show + "OMP_WAIT_POLICY=passive")) ==
+        std::vector<std::string>{"  GOMP_SPINCOUNT = '0'"});
 }
