@@ -9,6 +9,7 @@
 
 #include "lib/comm/communicator.h"
 #include "lib/comm/rendezvous.h"
+#include "lib/device/host.h"
 
 namespace nemo {
 
