@@ -47,7 +47,7 @@ inline void run_hosted_ranks(int num_ranks, const std::function<void(TestRank&)>
         }
       });
   }
-  failures.rethrow();
+  failures.rethrow(num_ranks);
 }
 
 // Children that run fn(rank), made while this process has one thread.

@@ -9,6 +9,7 @@
 #include "lib/comm/shared/event.h"
 #include "lib/comm/shared/poison.h"
 #include "lib/comm/shared/segment.h"
+#include "lib/device/host.h"
 
 namespace nemo::shared {
 
