@@ -24,6 +24,7 @@ using Command = std::function<int()>;
 
 void add_pretrain(CLI::App& app, const Environment& environment, Command& chosen);
 void add_recipes(CLI::App& app, const Environment& environment, Command& chosen);
+void add_data(CLI::App& app, Command& chosen);
 
 // The words after the options, `dotted.key=value`.
 CLI::Option* add_overrides(CLI::App& command, std::vector<std::string>& overrides);

@@ -103,6 +103,7 @@ int run(int argc, char** argv) {
   Command chosen;
   add_pretrain(app, environment, chosen);
   add_recipes(app, environment, chosen);
+  add_data(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked) {  // --help, --version

@@ -1,6 +1,9 @@
 #include "lib/core/mapped_file.h"
 
 #include <fcntl.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +21,18 @@ namespace {
                               int error) {
   throw_data("[{}] {}: cannot {} it: {}; give a readable file", key, path, doing,
              std::generic_category().message(error));
+}
+
+// A page goes on beyond the file's end. Under AddressSanitizer reading there is an error, as it is
+// where the file ends with its page.
+void forbid_beyond_end([[maybe_unused]] const uint8_t* address, [[maybe_unused]] size_t size,
+                       [[maybe_unused]] bool forbid) {
+#if defined(__SANITIZE_ADDRESS__)
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t rest = (page - size % page) % page;
+  if (forbid) __asan_poison_memory_region(address + size, rest);
+  if (!forbid) __asan_unpoison_memory_region(address + size, rest);
+#endif
 }
 
 struct Descriptor {
@@ -44,10 +59,13 @@ MappedFile::MappedFile(const std::string& path, const char* key) {
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (address == MAP_FAILED) throw_errno(key, path, "map", errno);
   bytes_ = {static_cast<const uint8_t*>(address), size};
+  forbid_beyond_end(bytes_.data(), size, true);
 }
 
 MappedFile::~MappedFile() {
-  if (!bytes_.empty()) ::munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+  if (bytes_.empty()) return;
+  forbid_beyond_end(bytes_.data(), bytes_.size(), false);
+  ::munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}

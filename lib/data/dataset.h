@@ -5,17 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
 
+#include "lib/data/parts.h"
 #include "lib/recipe/schema.h"
 
 namespace nemo {
-
-enum class Part : uint8_t { kTrain, kValidation, kTest };
-inline constexpr int kNumParts = 3;
-
-// "training", "validation", "test"
-std::string_view to_string(Part part);
 
 class Dataset {
  public:
@@ -28,9 +22,10 @@ class Dataset {
   virtual int64_t num_samples(Part part) const = 0;
 
   // Fills tokens, seq_length + 1 of them, with the sample at `position` of the part's order. The
-  // training part goes on for ever, pass after pass; the other parts end at num_samples. For text
-  // and mock data the order depends on the seed and the data alone, not on the run's length; a kind
-  // that shuffles a row of fixed length will take that from data.num_samples.
+  // training part goes on for ever, pass after pass; the other parts end at num_samples. The order
+  // depends on the seed and the data alone, not on the run's length; of kind megatron, which
+  // shuffles a row of fixed length, on data.num_samples too. Throws UserError kData for a token
+  // that is no id of the vocabulary.
   virtual void read(Part part, int64_t position, std::span<int32_t> tokens) const = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <unordered_map>
 
+#include "lib/recipe/blend.h"
 #include "lib/recipe/key_path.h"
 
 namespace nemo {
@@ -114,7 +115,8 @@ struct Assigner : KeyPath {
     path = (base / path).lexically_normal().string();
   }
   void make_absolute(const Source& source, std::vector<std::string>& paths) const {
-    for (std::string& path : paths) make_absolute(source, path);
+    for (std::string& path : paths)
+      if (!is_blend_weight(path)) make_absolute(source, path);
   }
 
   template <typename T>

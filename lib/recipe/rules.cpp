@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "lib/recipe/blend.h"
 #include "lib/recipe/key_path.h"
 #include "lib/recipe/rules.h"
 
@@ -37,6 +38,21 @@ void check_data(Draft& d) {
     if (r.data.kind == DataKind::kMock || !r.data.paths.empty()) return {};
     return fmt::format("missing, and data.kind {} reads files; a list of them would do, or mock",
                        to_string(r.data.kind));
+  });
+  d.check({"data.paths", "data.kind"}, [&]() -> Problem {
+    Blend blend;
+    if (r.data.kind == DataKind::kMegatron) return read_blend(r.data.paths, blend);
+    const auto weight = std::ranges::find_if(r.data.paths, is_blend_weight);
+    if (r.data.kind == DataKind::kMock || weight == r.data.paths.end()) return {};
+    return fmt::format(
+        "'{}' is a weight, and data.kind {} blends nothing; ./{} would do for a file", *weight,
+        to_string(r.data.kind), *weight);
+  });
+  d.check({"trainer.seed", "data.kind"}, [&]() -> Problem {
+    constexpr int64_t kMost = 4294967295;  // of numpy's RandomState
+    if (r.data.kind != DataKind::kMegatron || r.trainer.seed <= kMost) return {};
+    return fmt::format("{} is more than the order of data.kind megatron takes; 0 to {} would do",
+                       r.trainer.seed, kMost);
   });
   d.check({"model.vocab_size", "data.kind", "data.tokenizer"}, [&]() -> Problem {
     constexpr int64_t kBytes = 256;

@@ -36,8 +36,8 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   need(!p.overlap_param_gather, "parallel.overlap_param_gather", "true", "false");
   need(!p.cpu_offload, "parallel.cpu_offload", "true", "false");
   need(p.recompute == Recompute::kNone, "parallel.recompute", to_string(p.recompute), "none");
-  need(r.data.kind == DataKind::kText || r.data.kind == DataKind::kMock, "data.kind",
-       to_string(r.data.kind), "text or mock");
+  need(r.data.kind != DataKind::kJsonl, "data.kind", to_string(r.data.kind),
+       "text, mock, megatron or llmc");
   need(r.data.tokenizer == "bytes", "data.tokenizer", r.data.tokenizer, "bytes");
   need(r.model.family != Family::kMixtral, "model.family", to_string(r.model.family),
        "llama or gpt");

@@ -270,7 +270,11 @@ void visit(V& v, C& c) {
 template <typename V, ConfigOf<DataConfig> C>
 void visit(V& v, C& c) {
   v(Key{"kind", "", "text, mock, megatron, llmc, jsonl", 0, 0, Absent::kRequired}, c.kind);
-  v(Key{.name = "paths", .unit = "", .help = "files, in order", .is_path = true}, c.paths);
+  v(Key{.name = "paths",
+        .unit = "",
+        .help = "files, in order; megatron: prefixes, or weight, prefix, weight, prefix, ...",
+        .is_path = true},
+    c.paths);
   v(Key{.name = "tokenizer", .unit = "", .help = "bytes, or a tokenizer's file", .is_path = true},
     c.tokenizer);
   v(Key{"seq_length", "tokens", "tokens of a sample", 1, 1 << 28, Absent::kRequired}, c.seq_length);
@@ -280,8 +284,8 @@ void visit(V& v, C& c) {
   v(Key{"micro_batch_size", "samples", "samples of one forward on one rank", 1, 1 << 20},
     c.micro_batch_size);
   v(Key{"num_samples", "samples",
-        "length of the sample order; text and mock have none and go on for ever", 1, 1e15,
-        Absent::kDerived, "optim.schedule_steps * data.global_batch_size"},
+        "megatron: samples to order beforehand, repeated after them; other kinds need none", 1,
+        1e15, Absent::kDerived, "optim.schedule_steps * data.global_batch_size"},
     c.num_samples);
   v(Key{"shuffle", "", "permute the samples by seed and epoch"}, c.shuffle);
   v(Key{"split", "", "shares of training, validation and test", 0, 1e9, Absent::kDerived,

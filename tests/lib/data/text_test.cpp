@@ -131,7 +131,7 @@ TEST_CASE("files that cannot serve are named with what to do") {
   CHECK(has(opening(with(good + "/x"), 257), "Not a directory"));
   const std::string high = write_file(folder / "high", "abc\x80");
   const std::string error = opening(with(high), 128);
-  CHECK(has(error, high + ": byte 128 at offset 3 is no token of model.vocab_size 128"));
+  CHECK(has(error, high + ": token 3 is 128, a vocabulary of 128 has ids 0 to 127"));
 }
 
 TEST_CASE("a needed part without a sample is refused with both numbers") {
@@ -160,7 +160,7 @@ TEST_CASE("settings that no file could satisfy are wrong usage") {
   config.tokenizer = "a.json";
   CHECK(has(opening(config, 257, ExitCode::kUsage), "[data.tokenizer] a.json cannot be read"));
   config = text_config({good}, 4);
-  config.kind = DataKind::kMegatron;
+  config.kind = DataKind::kJsonl;
   CHECK(has(message(ExitCode::kUsage, [&] { open_dataset(config, 257, 1, kTrainOnly); }),
-            "[data.kind] megatron cannot be read"));
+            "[data.kind] jsonl cannot be read"));
 }

@@ -62,6 +62,17 @@ TEST_CASE("paths start at the recipe's folder, those of an override at the curre
   CHECK(path_from("") == "/here/a.txt");
 }
 
+TEST_CASE("weights of a blend are no paths, and mock data reads neither") {
+  const std::vector<std::string> blend = {"30", "/here/a", "7e-1", "/here/30"};
+  const ResolvedRecipe r = resolve_base({"data.kind=megatron", "data.paths=[30, a, 7e-1, ./30]"});
+  CHECK(r.recipe.data.paths == blend);
+  CHECK(resolve_text(print_recipe(r.recipe)).recipe.data.paths == blend);
+  CHECK(resolve_base({"data.kind=mock", "data.paths=[30, a, 7e-1, ./30]"}).recipe.data.paths ==
+        blend);
+  CHECK(resolve_base({"data.kind=megatron", "trainer.seed=4294967295"}).recipe.trainer.seed ==
+        4294967295);
+}
+
 TEST_CASE("absent values of the model") {
   const ModelConfig llama = resolve_base({}).recipe.model;
   CHECK(llama.head_dim == 32);

@@ -151,7 +151,8 @@ TEST_CASE("what is no recipe's file is said to be so") {
 
 TEST_CASE("what cannot run yet is named, what can is not") {
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"dp_size=4"})).empty());
-  CHECK(not_runnable(resolve_shipped("gpt_tiny", {"data.kind=mock"})).empty());
+  for (const std::string kind : {"mock", "megatron", "llmc"})
+    CHECK(not_runnable(resolve_shipped("gpt_tiny", {"data.kind=" + kind})).empty());
   // Every parameter takes part in every step, so there is nothing to tolerate.
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"parallel.find_unused_parameters=true"}))
             .empty());
@@ -188,7 +189,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "parallel.overlap_param_gather: true cannot run yet; false would do"},
       {{"parallel.cpu_offload=true"}, "parallel.cpu_offload: true cannot run yet; false would do"},
       {{"parallel.recompute=full"}, "parallel.recompute: full cannot run yet; none would do"},
-      {{"data.kind=jsonl"}, "data.kind: jsonl cannot run yet; text or mock would do"},
+      {{"data.kind=jsonl"},
+       "data.kind: jsonl cannot run yet; text, mock, megatron or llmc would do"},
       {{"data.tokenizer=/t.json"}, "data.tokenizer: /t.json cannot run yet; bytes would do"},
       {{"checkpoint.every=5"},
        "checkpoint.every: 5 cannot run yet; 0, which saves nothing yet, would do"},
