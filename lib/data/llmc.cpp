@@ -63,7 +63,7 @@ TokenFile open_llmc_shard(const std::string& path) {
   const TokenType type = token_type(path, bytes);
   const int64_t count = header_entry(bytes, 2);
   const int64_t expected = kLlmcHeaderBytes + count * size_of(type);
-  if (count < 0 || file.size() != expected)
+  if (file.size() != expected)
     throw_data(
         "[data.paths] {}: it has {}, the count of {} {} tokens in its header makes it {}; copy it "
         "again",

@@ -42,7 +42,7 @@ DataConfig config_of(const nlohmann::json& golden, const nlohmann::json& setting
 
 TEST_CASE("samples of every part are Megatron-Core's, in its order") {
   const Golden golden;
-  REQUIRE(golden.settings["cases"].size() == 22);
+  REQUIRE(golden.settings["cases"].size() == 30);
   for (const auto& settings : golden.settings["cases"]) {
     CAPTURE(settings.dump());
     const std::string name = settings["name"];

@@ -108,6 +108,11 @@ class DamagedFiles {
       spoil("offset", [&](MegatronIndex& x) { x.offsets[3] = offset; });
       spoil("last offset", [&](MegatronIndex& x) { x.offsets[5] = offset; });
     }
+    spoil("a length below 0 that the offsets follow", [&](MegatronIndex& x) {
+      x.lengths[1] = -20;
+      for (size_t i = 2; i < x.offsets.size(); ++i)
+        x.offsets[i] -= 40 * static_cast<int64_t>(sizeof(T));
+    });
     spoil("first offset", [](MegatronIndex& x) { x.offsets[0] = 2; });
     for (int64_t entry : {int64_t{-1}, int64_t{6}, INT64_MAX})
       spoil("document", [&](MegatronIndex& x) { x.documents[2] = entry; });

@@ -28,8 +28,8 @@ DATASETS = {
     "short": (50257, 0, RNG.integers(0, 20, 151)),
     # 32-bit; a document is many samples
     "long": (128256, 100_000, RNG.integers(50, 120, 24)),
-    # so few tokens that a run passes over them many times
-    "few": (50257, 40_000, RNG.integers(9, 20, 12)),
+    # so few tokens, 24 * SEQ, that a run passes over them many times
+    "few": (50257, 40_000, [*RNG.integers(9, 20, 12), 12]),
 }
 # paths as a recipe has them, split, samples of training, and of validation and test (None: one
 # pass over what there is)
@@ -39,16 +39,24 @@ CASES = [
     (["short"], "70,20,10", 235, None, None),  # the last of 2 passes gives over 80 %
     (["long"], "8,1,1", 200, None, None),
     (["long"], "1,0,0", 700, None, None),
+    (["long"], "1,0,0", 435, None, None),  # the last of 2 passes gives 193 samples: just 80 %
+    (["long"], "1,0,0", 434, None, None),  # just less
     (["few"], "7,1,1", 120, None, None),  # 8 passes
+    (["few"], "1,0,0", 24, None, None),  # one token more than a pass has
     (["short", "long", "few"], "8,1,1", 260, None, None),  # by their sizes
     (["short", "long"], "90,5,5", 100, None, None),
     (["0.3", "short", "0.7", "long"], "8,1,1", 200, 12, 10),
-    (["30", "few", "50", "short", "20", "long"], "7,1,2", 150, 3, 6),
-    (["1", "short", "1", "few"], "80,10,10", 90, 2, 2),
+    (["30", "few", "50", "short", "20", "long"], "6,2,2", 150, 3, 3),
+    (["1", "short", "4", "long", "1", "few"], "80,10,10", 90, 3, 3),  # last bits decide a tie
+    (["1", "long", "1", "few"], "1,0,0", 484, 1, 1),  # the surplus takes another pass
 ]
-# Weights of blends of many datasets, which are summed pairwise from 8 on.
-MANY = {"3": [0.3, 0.5, 0.2], "11": RNG.random(11).tolist(), "300": RNG.random(300).tolist()}
-NUM_BLENDED = 3000
+# Weights of blends of many datasets. From 8 on they are summed pairwise, which ties show.
+MANY = {
+    "3": [1.0, 4.0, 1.0],
+    "9": [2.9, 1.4, 2.6, 2.4, 1.5, 0.6, 0.2, 1.6, 0.6],
+    "300": (RNG.integers(1, 30, 300) / 10).tolist(),
+}
+NUM_BLENDED = 2000
 
 
 class Tokenizer:

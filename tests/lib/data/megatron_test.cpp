@@ -149,6 +149,29 @@ TEST_CASE("a weighted blend keeps its weights, and a held-out one ends with its 
   CHECK(of_a == 3);
 }
 
+TEST_CASE("a dataset of a weighted blend that has too little begins again") {
+  const TempFolder folder;
+  // Of 20 samples, 20 * 0.99 are a's and one each of nine others, all rounded up: 29 in all, of
+  // which a gives 28. Its one pass has the 21 samples that are ordered of it.
+  DataConfig config =
+      megatron_config({"891", write_megatron(folder / "a", counting_documents({85}))}, 4, 20);
+  for (int i = 0; i < 9; ++i) {
+    config.paths.push_back("1");
+    config.paths.push_back(write_megatron(folder / std::to_string(i),
+                                          counting_documents({9}, static_cast<uint16_t>(1000))));
+  }
+  config.shuffle = false;
+  const MegatronDataset dataset(config, kVocab, 1, kTrainOnly);
+  CHECK(dataset.num_samples(Part::kTrain) == 29);
+  std::vector<int32_t> of_a;
+  for (int64_t i = 0; i < 29; ++i)
+    if (const int32_t token = read(dataset, Part::kTrain, i, 4)[0]; token < 1000)
+      of_a.push_back(token);
+  REQUIRE(of_a.size() == 28);
+  CHECK(of_a[20] == 80);
+  CHECK(of_a[21] == 0);
+}
+
 TEST_CASE("a blend by size takes all of each dataset, also of one that has nothing to give") {
   const TempFolder folder;
   const std::string a = write_megatron(folder / "a", counting_documents({40, 3}));
