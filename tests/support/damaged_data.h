@@ -108,11 +108,9 @@ class DamagedFiles {
       spoil("offset", [&](MegatronIndex& x) { x.offsets[3] = offset; });
       spoil("last offset", [&](MegatronIndex& x) { x.offsets[5] = offset; });
     }
-    spoil("a length below 0 that the offsets follow", [&](MegatronIndex& x) {
-      x.lengths[1] = -20;
-      for (size_t i = 2; i < x.offsets.size(); ++i)
-        x.offsets[i] -= 40 * static_cast<int64_t>(sizeof(T));
-    });
+    add_pair("a length below 0 that the rest agrees with",
+             MegatronIndex({10, -20, 0, 5, 24, 1}, type, sizeof(T)).bytes(),
+             bytes.substr(0, 20 * sizeof(T)));
     spoil("first offset", [](MegatronIndex& x) { x.offsets[0] = 2; });
     for (int64_t entry : {int64_t{-1}, int64_t{6}, INT64_MAX})
       spoil("document", [&](MegatronIndex& x) { x.documents[2] = entry; });
