@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "lib/core/error.h"
-#include "lib/device/host.h"
 #include "lib/data/numpy_random.h"
+#include "lib/device/host.h"
 
 namespace nemo {
 namespace {
