@@ -38,7 +38,8 @@ void run_processes(int num_ranks, const std::function<void(test::TestRank&)>& fn
   const test::TempFolder folder;
   auto ranks = test::fork_ranks(num_ranks, [&](int rank) {
     test::FolderRendezvous rendezvous(folder.path());
-    test::run_process_rank(rendezvous, rank, num_ranks, std::chrono::seconds(60), fn);
+    test::run_process_rank(rendezvous, rank, num_ranks, std::chrono::seconds(60),
+                           test::with_test_rank(fn));
     std::fflush(stdout);
   });
   for (test::ForkedChild& rank : ranks)

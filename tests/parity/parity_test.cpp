@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "lib/data/dataset.h"
+#include "tests/support/process_ranks.h"
 #include "tests/support/training.h"
 
 using namespace nemo;
@@ -68,7 +69,8 @@ struct Outcome {
   LogicalTensors grads, weights;
 };
 
-Outcome train(const std::string& model, std::vector<std::string> overrides) {
+Outcome train(const std::string& model, std::vector<std::string> overrides,
+              const RunRanks& run_ranks = run_thread_ranks) {
   overrides.insert(
       overrides.begin(),
       {"model=" + model, "data={kind: mock, seq_length: 40, global_batch_size: 24}",
@@ -78,16 +80,19 @@ Outcome train(const std::string& model, std::vector<std::string> overrides) {
       open_dataset(run.recipe.data, run.recipe.model.vocab_size,
                    static_cast<uint64_t>(run.recipe.trainer.seed), std::vector{Part::kTrain});
   Outcome outcome;
-  on_trainers(run, *dataset, [&](Trainer& trainer, int rank) {
-    for (int i = 0; i < kSteps; ++i) {
-      const Trainer::Step step = trainer.train_step();
-      if (rank != 0) continue;
-      outcome.losses.push_back(step.loss);
-      outcome.norms.push_back(step.grad_norm);
-      if (i == 0) outcome.grads = grads_of(trainer);
-    }
-    if (rank == 0) outcome.weights = weights_of(trainer);
-  });
+  on_trainers(
+      run, *dataset,
+      [&](Trainer& trainer, int rank) {
+        for (int i = 0; i < kSteps; ++i) {
+          const Trainer::Step step = trainer.train_step();
+          if (rank != 0) continue;
+          outcome.losses.push_back(step.loss);
+          outcome.norms.push_back(step.grad_norm);
+          if (i == 0) outcome.grads = grads_of(trainer);
+        }
+        if (rank == 0) outcome.weights = weights_of(trainer);
+      },
+      run_ranks);
   CHECK(drop_key_biases(outcome.grads) <= 1e-6);
   CHECK(drop_key_biases(outcome.weights) <= 1e-6);
   return outcome;
@@ -125,5 +130,18 @@ TEST_CASE("the same layout twice gives the same bits") {
     CHECK(first.losses == second.losses);
     CHECK(first.norms == second.norms);
     CHECK(first.weights == second.weights);
+  }
+}
+
+TEST_CASE("ranks that are processes give the bits of threads") {
+  for (const char* bucket_view : {"false", "true"}) {
+    const std::vector<std::string> overrides = {
+        "parallel.dp_size=4", "parallel.bucket_size_mb=0.01", "parallel.overlap_grad_reduce=true",
+        std::string("parallel.gradient_as_bucket_view=") + bucket_view};
+    const Outcome threads = train(kLlama, overrides);
+    const Outcome processes = train(kLlama, overrides, run_hosted_ranks);
+    CHECK(threads.losses == processes.losses);
+    CHECK(threads.norms == processes.norms);
+    CHECK(threads.weights == processes.weights);
   }
 }

@@ -10,29 +10,29 @@
 
 namespace nemo::test {
 
+using RankFunction = std::function<void(int rank, Communicator& world)>;
+
 // Joins the ranks of this host, runs fn and, where it throws, poisons the world.
 inline void run_process_rank(Rendezvous& rendezvous, int rank, int num_ranks,
-                             std::chrono::nanoseconds timeout,
-                             const std::function<void(TestRank&)>& fn) {
+                             std::chrono::nanoseconds timeout, const RankFunction& fn) {
   ProcessHost host(rendezvous, rank, num_ranks,
                    {.timeout = timeout, .memory_bytes = TestRank::kArenaBytes});
   NEMO_CHECK(std::ssize(host.ranks()) == num_ranks, "{} of {} ranks share memory",
              host.ranks().size(), num_ranks);
   const std::unique_ptr<Communicator> world = host.communicator("world");
   try {
-    TestRank test_rank(rank, *world);
-    fn(test_rank);
+    fn(rank, *world);
   } catch (const std::exception& e) {
     host.poison(fmt::format("rank {} failed: {}", rank, e.what()));
     throw;
   }
 }
 
-// As run_ranks, but the ranks share no more than processes do: each joins by itself and has
+// As run_thread_ranks, but the ranks share no more than processes do: each joins by itself and has
 // mappings of its own of one segment. They are threads all the same, so that sanitizers and
 // captured variables work; what only processes do is left to fork_ranks.
-inline void run_hosted_ranks(int num_ranks, const std::function<void(TestRank&)>& fn,
-                             std::chrono::nanoseconds timeout = std::chrono::seconds(60)) {
+inline void run_hosted_ranks(int num_ranks, std::chrono::nanoseconds timeout,
+                             const RankFunction& fn) {
   const TempFolder folder;
   FolderRendezvous rendezvous(folder.path());
   RankFailures failures;

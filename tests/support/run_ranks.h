@@ -27,12 +27,17 @@ struct TestRank {
   bool alternate = false;
 };
 
-inline void run_ranks(int num_ranks, const std::function<void(TestRank&)>& fn,
-                      std::chrono::nanoseconds timeout = std::chrono::seconds(60)) {
-  run_thread_ranks(num_ranks, timeout, [&](int rank, Communicator& world) {
+// fn of a TestRank as a function of its rank and world.
+inline auto with_test_rank(std::function<void(TestRank&)> fn) {
+  return [fn = std::move(fn)](int rank, Communicator& world) {
     TestRank test_rank(rank, world);
     fn(test_rank);
-  });
+  };
+}
+
+inline void run_ranks(int num_ranks, const std::function<void(TestRank&)>& fn,
+                      std::chrono::nanoseconds timeout = std::chrono::seconds(60)) {
+  run_thread_ranks(num_ranks, timeout, with_test_rank(fn));
 }
 
 }  // namespace nemo::test

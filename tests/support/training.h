@@ -23,18 +23,23 @@ inline ResolvedRecipe resolve_text(const std::string& text,
                  {.current_folder = std::filesystem::current_path().string(), .num_cores = 2});
 }
 
+// Runs fn(rank, world) on so many ranks, as run_thread_ranks does.
+using RunRanks = std::function<void(int, std::chrono::nanoseconds,
+                                    const std::function<void(int, Communicator&)>&)>;
+
 // Runs body(trainer, rank) on every rank of the recipe's world.
 inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
-                        const std::function<void(Trainer&, int)>& body) {
+                        const std::function<void(Trainer&, int)>& body,
+                        const RunRanks& run_ranks = run_thread_ranks) {
   const TempFolder folder;
   MetricsWriter metrics(folder.path(), /*tensorboard=*/false);
   const std::atomic<int> no_signal{0};
   const TrainInputs inputs = {run, dataset, metrics, no_signal, Clock::now()};
-  run_thread_ranks(static_cast<int>(run.sizes.world), std::chrono::seconds(60),
-                   [&](int rank, Communicator& world) {
-                     Trainer trainer(inputs, world);
-                     body(trainer, rank);
-                   });
+  run_ranks(static_cast<int>(run.sizes.world), std::chrono::seconds(60),
+            [&](int rank, Communicator& world) {
+              Trainer trainer(inputs, world);
+              body(trainer, rank);
+            });
 }
 
 using LogicalTensors = std::map<std::string, std::vector<float>>;

@@ -14,14 +14,12 @@ namespace {
 struct Processes {
   static void run(int num_ranks, std::chrono::milliseconds timeout,
                   const std::function<void(TestRank&)>& fn) {
-    run_hosted_ranks(
-        num_ranks,
-        [&](TestRank& rank) {
-          rank.alternate = true;
-          rank.in_arena = rank.rank % 2 == 0;
-          fn(rank);
-        },
-        timeout);
+    run_hosted_ranks(num_ranks, timeout, [&](int rank, Communicator& world) {
+      TestRank test_rank(rank, world);
+      test_rank.alternate = true;
+      test_rank.in_arena = rank % 2 == 0;
+      fn(test_rank);
+    });
   }
 };
 
