@@ -24,14 +24,14 @@ void cross_entropy_statistics(Stream& stream, const Tensor& logits, const Tensor
                 target_logit);
 }
 
-void cross_entropy_lse(Stream& stream, const Tensor& row_max, const Tensor& row_sum,
-                       const Tensor& lse) {
+void cross_entropy_lse(Stream& stream, const Tensor& parts, const Tensor& lse,
+                       const Tensor& target_logit) {
   constexpr const char* kOp = "cross_entropy_lse";
-  const int64_t rows = row_max.size(0);
-  expect(kOp, "row_max", row_max, DType::kF32, {rows});
-  expect(kOp, "row_sum", row_sum, DType::kF32, {rows});
+  const int64_t rows = lse.size(0);
+  expect(kOp, "parts", parts, DType::kF32, {parts.size(0), 3, rows});
   expect(kOp, "lse", lse, DType::kF32, {rows});
-  NEMO_DISPATCH(stream, cross_entropy_lse, row_max, row_sum, lse);
+  expect(kOp, "target_logit", target_logit, DType::kF32, {rows});
+  NEMO_DISPATCH(stream, cross_entropy_lse, parts, lse, target_logit);
 }
 
 void cross_entropy_backward(Stream& stream, const Tensor& logits, const Tensor& targets,

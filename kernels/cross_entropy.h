@@ -2,7 +2,8 @@
 // first_col + V - 1 (all of them where the vocabulary is not split), in two passes over a chunk of
 // logits so that a group can combine its statistics in between.
 // logits: [T, V]; targets: [T] int32, negative = not a target (no loss, no gradient);
-// row_max, row_sum, target_logit, lse: [T] fp32.
+// row_max, row_sum, target_logit, lse: [T] fp32. V may be 0: a slice of the vocabulary without
+// rows.
 #pragma once
 
 #include "lib/device/stream.h"
@@ -15,9 +16,12 @@ void cross_entropy_statistics(Stream& stream, const Tensor& logits, const Tensor
                               int64_t first_col, const Tensor& row_max, const Tensor& row_sum,
                               const Tensor& target_logit);
 
-// lse = row_max + log(row_sum).
-void cross_entropy_lse(Stream& stream, const Tensor& row_max, const Tensor& row_sum,
-                       const Tensor& lse);
+// The statistics of the whole vocabulary from those of its n parts. parts: [n, 3, T], of each part
+// row_max, row_sum, target_logit.
+//   lse = m + log sum_i row_sum_i exp(row_max_i - m), m = max_i row_max_i
+//   target_logit = sum_i target_logit_i
+void cross_entropy_lse(Stream& stream, const Tensor& parts, const Tensor& lse,
+                       const Tensor& target_logit);
 
 // logits <- dlogits = scale * (exp(logits - lse) - [v == target]), in place; zero rows where the
 // target is negative. lse is over the whole vocabulary.

@@ -1,6 +1,6 @@
 // The three matrix products of a linear layer y = x w^T + bias.
 // x: [M, K], w: [N, K], y: [M, N]; bias: [N]. Rows may be strided (a column range of a wider
-// matrix); the columns are dense.
+// matrix); the columns are dense. M and N may be 0.
 #pragma once
 
 #include "lib/device/stream.h"

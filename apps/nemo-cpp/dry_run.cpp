@@ -8,6 +8,7 @@
 #include "lib/mesh/grid.h"
 #include "lib/model/param_count.h"
 #include "lib/model/state_memory.h"
+#include "lib/parallel/sharding_table.h"
 #include "lib/recipe/print.h"
 #include "lib/recipe/runnable.h"
 
@@ -56,14 +57,45 @@ std::string print_groups(const Sizes& s) {
   return out;
 }
 
+bool has_role(const ModelConfig& model, ParamRole role) {
+  switch (role) {
+    case ParamRole::kPositionEmbedding:
+    case ParamRole::kOutputBias:
+      return model.family == Family::kGpt;
+    case ParamRole::kHead:
+      return !model.tie_embeddings;
+    case ParamRole::kMlpUp:
+    case ParamRole::kMlpDown:
+      return model.moe.num_experts == 0;
+    default:
+      return true;
+  }
+}
+
 std::string print_memory(const ResolvedRecipe& resolved) {
   std::string out =
-      "memory_bytes:  # of one rank of each pipeline stage, activations not included\n";
+      "memory_bytes:  # of the fullest rank of each pipeline stage, without activations\n";
   int64_t stage = 0;
   for (const StateMemory& memory : state_memory(resolved))
     out +=
         fmt::format("  - {{stage: {}, parameters: {}, gradients: {}, optimizer: {}, total: {}}}\n",
                     stage++, memory.parameters, memory.gradients, memory.optimizer, memory.total());
+  return out;
+}
+
+// What tp makes of each kind of logical tensor the model has; experts have an axis of their own.
+std::string print_sharding(const Recipe& recipe) {
+  const Sharding sharding(recipe, 0);
+  std::string out = "sharding:  # over tp: dim 0 is rows (outputs), dim 1 columns (inputs)\n";
+  for (const ShardingRow& row : sharding_table()) {
+    if (!has_role(recipe.model, row.role)) continue;
+    const std::string dim = row.dim == SplitDim::kNone   ? "null"
+                            : row.dim == SplitDim::kRows ? "0"
+                                                         : "1";
+    out += fmt::format("  {}: {{axis: tp, dim: {}, parts: {}, replicas: {}, sum_replicas: {}}}\n",
+                       row.name, dim, sharding.num_parts(row.role), sharding.num_replicas(row.role),
+                       sharding.sums_replicas(row.role));
+  }
   return out;
 }
 
@@ -87,6 +119,7 @@ std::string dry_run_document(const ResolvedRecipe& resolved) {
   out += fmt::format("num_active_parameters: {}\n", num_active_parameters(resolved.recipe.model));
   out += fmt::format("num_microbatches: {}\n", sizes.num_microbatches);
   out += print_memory(resolved);
+  out += print_sharding(resolved.recipe);
   out += print_refusals(resolved);
   return out;
 }

@@ -13,6 +13,13 @@ MatrixStrides transposed(const Tensor& matrix) {
   return {matrix.stride(1), matrix.stride(0)};
 }
 
+// A sum over nothing.
+void fill_with_zeros(Stream& stream, const Tensor& matrix) {
+  if (stream.recording()) return;
+  for (int64_t i = 0; i < matrix.size(0); ++i)
+    for (int64_t j = 0; j < matrix.size(1); ++j) matrix.data<float>()[i * matrix.stride(0) + j] = 0;
+}
+
 // sums[n] = sum over rows [begin, end) of dy[:, n].
 void sum_rows(const float* dy, int64_t stride, int64_t begin, int64_t end, int64_t n, float* sums) {
   for (int64_t j = 0; j < n; ++j) sums[j] = 0;
@@ -27,7 +34,7 @@ void sum_rows(const float* dy, int64_t stride, int64_t begin, int64_t end, int64
 
 void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tensor& bias,
                     const Tensor& y) {
-  if (x.size(0) == 0) return;
+  if (y.numel() == 0) return;
   const MatrixProduct product = {y.size(0),
                                  y.size(1),
                                  x.size(1),
@@ -40,7 +47,8 @@ void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tens
 }
 
 void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, const Tensor& dx) {
-  if (dy.size(0) == 0) return;
+  if (dx.numel() == 0) return;
+  if (dy.size(1) == 0) return fill_with_zeros(stream, dx);
   const MatrixProduct product = {dx.size(0), dx.size(1),  dy.size(1), strides(dy),
                                  strides(w), strides(dx), false,      false};
   run_onednn(stream, product, {dy.raw(), w.raw(), dx.raw(), nullptr});
@@ -48,10 +56,9 @@ void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, co
 
 void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
                             bool accumulate) {
+  if (dw.numel() == 0) return;
   if (dy.size(0) == 0) {
-    if (accumulate || stream.recording()) return;
-    for (int64_t i = 0; i < dw.size(0); ++i)
-      for (int64_t j = 0; j < dw.size(1); ++j) dw.data<float>()[i * dw.stride(0) + j] = 0;
+    if (!accumulate) fill_with_zeros(stream, dw);
     return;
   }
   const MatrixProduct product = {dw.size(0), dw.size(1),  dy.size(0), transposed(dy),

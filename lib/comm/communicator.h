@@ -103,6 +103,10 @@ class Communicator {
 
   // The ranks that give the same color form a new group, ordered by this group's rank. Collective.
   virtual std::unique_ptr<Communicator> split(int color, const std::string& name) = 0;
+  // The group of these ranks of this group, ascending and this rank among them; every rank calls it
+  // with the members of its own, and together they are a partition. Collective.
+  virtual std::unique_ptr<Communicator> subgroup(std::span<const int64_t> members,
+                                                 const std::string& name);
 
   // Ends every call and wait of every rank, now and later, with a CommError of this reason, in this
   // group and in all that were split from the same world; the first reason stays. Called by a rank
@@ -112,6 +116,8 @@ class Communicator {
  protected:
   Communicator(std::string name, int rank, int size)
       : name_(std::move(name)), rank_(rank), size_(size) {}
+  // This rank's place in `members` as subgroup takes them.
+  int rank_among(std::span<const int64_t> members) const;
 
  private:
   friend class Work;

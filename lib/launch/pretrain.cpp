@@ -28,7 +28,7 @@ int64_t check_host(const ResolvedRecipe& run) {
   const Host host = this_host();
   check_compute_threads(recipe, host);
   check_memory(least_memory(run), recipe.trainer.devices, host);
-  const int64_t peak = predict_memory(recipe).peak_total;
+  const int64_t peak = predict_peak_memory(run);
   check_memory(peak, recipe.trainer.devices, host);
   check_threads_start(recipe);
   return peak;

@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "lib/core/error.h"
-#include "lib/core/math.h"
 
 namespace nemo {
 namespace {
@@ -28,16 +27,15 @@ constexpr std::array<GroupAxes, 3> kProducts = {{
 DeviceMesh::DeviceMesh(Communicator& world, const Grid& grid) : world_(world), grid_(grid) {
   NEMO_CHECK(world.size() == grid.world(), "[mesh] a grid of {} ranks in a world of {}",
              grid.world(), world.size());
-  auto split = [&](std::span<const Axis> axes, std::string_view name) {
-    const int64_t lowest_rank = grid_.group_of(axes, world.rank()).front();
-    return world.split(narrow<int>(lowest_rank), std::string(name));
+  auto group = [&](std::span<const Axis> axes, std::string_view name) {
+    return world.subgroup(grid_.group_of(axes, world.rank()), std::string(name));
   };
   for (size_t i = 0; i < kNumAxes; ++i) {
     const Axis axis = static_cast<Axis>(i);
-    groups_[i] = split({&axis, 1}, nemo::to_string(axis));
+    groups_[i] = group({&axis, 1}, nemo::to_string(axis));
   }
   for (size_t i = 0; i < kProducts.size(); ++i)
-    groups_[kNumAxes + i] = split(kProducts[i].axes, kProducts[i].name);
+    groups_[kNumAxes + i] = group(kProducts[i].axes, kProducts[i].name);
 }
 
 std::string DeviceMesh::to_string() const {

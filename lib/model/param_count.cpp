@@ -18,11 +18,6 @@ struct Split {
   int64_t ep = 1;
 };
 
-int64_t padded_vocab(const ModelConfig& m, int64_t tp) {
-  constexpr int64_t kKernelMultiple = 128;
-  return tp == 1 ? m.vocab_size : round_up(m.vocab_size, std::lcm(kKernelMultiple, tp));
-}
-
 int64_t norm(const ModelConfig& m) {
   return m.family == Family::kGpt ? 2 * m.hidden_size : m.hidden_size;
 }
@@ -59,13 +54,13 @@ ParamCount block(const ModelConfig& m, const Split& split) {
   return count;
 }
 
-int64_t embedding(const ModelConfig& m, int64_t tp) {
-  const int64_t positions = m.family == Family::kGpt ? m.max_position_embeddings.value_or(0) : 0;
-  return padded_vocab(m, tp) / tp * m.hidden_size + positions * m.hidden_size;
+int64_t head(const ModelConfig& m, int64_t tp) {
+  return std::min(m.vocab_size, vocab_rows_per_rank(m.vocab_size, tp)) * m.hidden_size;
 }
 
-int64_t head(const ModelConfig& m, int64_t tp) {
-  return padded_vocab(m, tp) / tp * m.hidden_size;
+int64_t embedding(const ModelConfig& m, int64_t tp) {
+  const int64_t positions = m.family == Family::kGpt ? m.max_position_embeddings.value_or(0) : 0;
+  return head(m, tp) + positions * m.hidden_size;
 }
 
 // One layer each, then every further layer to the lightest chunk (the first of equals).
@@ -88,6 +83,12 @@ std::vector<int64_t> balanced_layers(const ModelConfig& m, int64_t num_chunks) {
 }
 
 }  // namespace
+
+int64_t vocab_rows_per_rank(int64_t vocab_size, int64_t tp_size) {
+  constexpr int64_t kKernelMultiple = 128;
+  if (tp_size == 1) return vocab_size;
+  return round_up(vocab_size, std::lcm(kKernelMultiple, tp_size)) / tp_size;
+}
 
 int64_t num_parameters(const ModelConfig& model) {
   return embedding(model, 1) + model.num_layers * block(model, {}).total() + norm(model) +

@@ -38,9 +38,13 @@ int64_t num_matmul_parameters(const ModelConfig& model);
 // embedding and head.
 std::vector<int64_t> layers_per_chunk(const ModelConfig& model, const ParallelConfig& parallel);
 
-// What one rank of each pipeline stage holds after tp, etp and ep: kv heads fewer than tp are
-// replicated, the vocabulary is padded to a multiple of lcm(128, tp) where tp > 1, and a tied head
-// has a copy of its own on the last stage where that is not the first.
+// Rows of a vocabulary table on each tp rank but the last that has any: where tp > 1 the vocabulary
+// is cut as if padded to a multiple of lcm(128, tp); no rank holds padding.
+int64_t vocab_rows_per_rank(int64_t vocab_size, int64_t tp_size);
+
+// What the first tp rank of each pipeline stage holds after tp, etp and ep, which is the most: kv
+// heads fewer than tp are replicated, and a tied head has a copy of its own on the last stage where
+// that is not the first.
 std::vector<ParamCount> params_per_rank(const ModelConfig& model, const ParallelConfig& parallel,
                                         const Sizes& sizes);
 

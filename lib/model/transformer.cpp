@@ -1,6 +1,7 @@
 #include "lib/model/transformer.h"
 
 #include <cmath>
+#include <optional>
 #include <string>
 
 #include "lib/nn/block.h"
@@ -31,14 +32,14 @@ class Builder {
  private:
   std::unique_ptr<Layer> embedding() {
     const int unit = params_.begin_unit("embedding");
-    token_table_ = add_token_table(ParamRole::kTokenEmbedding, kTokenTable);
+    token_table_ = add_vocab_table(ParamRole::kTokenEmbedding, kTokenTable);
     token_table_unit_ = unit;
     const ParamId positions =
         gpt_ ? params_.add("embedding.position.weight",
                            {normal("embedding.position.weight", ParamRole::kPositionEmbedding,
                                    {*config_.max_position_embeddings, config_.hidden_size})})
              : kNoParam;
-    return layer_of("embedding", {unit}, Embedding(token_table_, positions));
+    return layer_of("embedding", {unit}, Embedding(*token_table_, positions));
   }
 
   std::unique_ptr<Layer> block(int64_t index) {
@@ -55,12 +56,12 @@ class Builder {
   std::unique_ptr<Layer> head() {
     const int unit = params_.begin_unit("head");
     const Norm final_norm = norm("final_norm");
-    const bool shares = config_.tie_embeddings && token_table_ != kNoParam;
-    if (shares) return layer_of("head", {token_table_unit_, unit}, Head(final_norm, token_table_));
-    const ParamId weight = config_.tie_embeddings
-                               ? add_token_table(ParamRole::kTokenEmbedding, kTokenTable)
-                               : add_token_table(ParamRole::kHead, "head.weight");
-    return layer_of("head", {unit}, Head(final_norm, weight));
+    const bool shares = config_.tie_embeddings && token_table_;
+    if (shares) return layer_of("head", {token_table_unit_, unit}, Head(final_norm, *token_table_));
+    const VocabTable table = config_.tie_embeddings
+                                 ? add_vocab_table(ParamRole::kTokenEmbedding, kTokenTable)
+                                 : add_vocab_table(ParamRole::kHead, "head.weight");
+    return layer_of("head", {unit}, Head(final_norm, table));
   }
 
   Norm norm(const std::string& name) {
@@ -78,10 +79,10 @@ class Builder {
   Attention attention(const std::string& name) {
     const int64_t q_rows = config_.num_attention_heads * config_.head_dim;
     const int64_t kv_rows = config_.num_query_groups * config_.head_dim;
-    const Linear qkv = linear(name + ".qkv", {{name + ".q", ParamRole::kQuery, q_rows},
-                                              {name + ".k", ParamRole::kKeyValue, kv_rows},
-                                              {name + ".v", ParamRole::kKeyValue, kv_rows}});
-    const Linear out = output_linear(name + ".out", ParamRole::kAttentionOut, q_rows);
+    const ColumnLinear qkv = linear(name + ".qkv", {{name + ".q", ParamRole::kQuery, q_rows},
+                                                    {name + ".k", ParamRole::kKeyValue, kv_rows},
+                                                    {name + ".v", ParamRole::kKeyValue, kv_rows}});
+    const RowLinear out = output_linear(name + ".out", ParamRole::kAttentionOut, q_rows);
     // Sizes on this rank, read off what the partition left of the query and key rows.
     const std::vector<ParamPart>& parts = params_[qkv.weight()].parts;
     const int64_t heads = div_exact(parts[0].slice.rows.size(), config_.head_dim);
@@ -91,10 +92,11 @@ class Builder {
 
   Mlp mlp(const std::string& name) {
     const int64_t rows = config_.ffn_hidden_size;
-    const Linear up = config_.activation == Activation::kSwiglu
-                          ? linear(name + ".gate_up", {{name + ".gate", ParamRole::kMlpUp, rows},
-                                                       {name + ".up", ParamRole::kMlpUp, rows}})
-                          : linear(name + ".up", {{name + ".up", ParamRole::kMlpUp, rows}});
+    const ColumnLinear up =
+        config_.activation == Activation::kSwiglu
+            ? linear(name + ".gate_up", {{name + ".gate", ParamRole::kMlpUp, rows},
+                                         {name + ".up", ParamRole::kMlpUp, rows}})
+            : linear(name + ".up", {{name + ".up", ParamRole::kMlpUp, rows}});
     return Mlp(config_.activation, up, output_linear(name + ".down", ParamRole::kMlpDown, rows));
   }
 
@@ -105,7 +107,7 @@ class Builder {
   };
 
   // A product from the residual stream: several logical matrices [count, h] in one.
-  Linear linear(const std::string& name, const std::vector<Rows>& pieces) {
+  ColumnLinear linear(const std::string& name, const std::vector<Rows>& pieces) {
     std::vector<LogicalTensor> weights, biases;
     for (const Rows& piece : pieces) {
       weights.push_back(
@@ -113,24 +115,26 @@ class Builder {
       biases.push_back({piece.name + ".bias", piece.role, {piece.count}, Init::kZeros});
     }
     const ParamId weight = params_.add(name + ".weight", weights);
-    return Linear(weight, gpt_ ? params_.add(name + ".bias", biases) : kNoParam);
+    return ColumnLinear(weight, gpt_ ? params_.add(name + ".bias", biases) : kNoParam);
   }
 
   // A product back into the residual stream, [h, in]. Its initial deviation is divided by
   // sqrt(2 layers), so that the stream's variance does not grow with depth (GPT-2; Megatron-LM).
-  Linear output_linear(const std::string& name, ParamRole role, int64_t in) {
+  RowLinear output_linear(const std::string& name, ParamRole role, int64_t in) {
     const double depth = 2 * static_cast<double>(config_.num_layers);
     LogicalTensor weight = normal(name + ".weight", role, {config_.hidden_size, in});
     weight.init_std = static_cast<float>(config_.init_std / std::sqrt(depth));
     const ParamId id = params_.add(name + ".weight", {weight});
-    if (!gpt_) return Linear(id, kNoParam);
+    if (!gpt_) return RowLinear(id, kNoParam);
     const LogicalTensor bias = {
         name + ".bias", ParamRole::kOutputBias, {config_.hidden_size}, Init::kZeros};
-    return Linear(id, params_.add(name + ".bias", {bias}));
+    return RowLinear(id, params_.add(name + ".bias", {bias}));
   }
 
-  ParamId add_token_table(ParamRole role, const std::string& name) {
-    return params_.add(name, {normal(name, role, {config_.vocab_size, config_.hidden_size})});
+  VocabTable add_vocab_table(ParamRole role, const std::string& name) {
+    const ParamId id =
+        params_.add(name, {normal(name, role, {config_.vocab_size, config_.hidden_size})});
+    return {id, params_[id].parts[0].slice.rows.begin, config_.vocab_size};
   }
 
   LogicalTensor normal(const std::string& name, ParamRole role, const Shape& shape) const {
@@ -146,7 +150,7 @@ class Builder {
   ParamSet& params_;
   bool gpt_;
   Tensor rope_table_;
-  ParamId token_table_ = kNoParam;
+  std::optional<VocabTable> token_table_;
   int token_table_unit_ = -1;
 };
 

@@ -1,5 +1,5 @@
 // Causal self-attention with grouped queries: one merged QKV product, optional rotary positions,
-// attention, one output product. x, y: [T, h].
+// attention, one output product. x, y: [rows, h].
 #pragma once
 
 #include "lib/nn/linear.h"
@@ -15,18 +15,18 @@ struct AttentionSizes {
 class Attention {
  public:
   struct Saved {
-    Linear::Saved qkv_linear;
-    Tensor qkv;                // [B, S, (heads + 2 groups) * d], queries and keys rotated
-    Tensor lse;                // [B, heads, S]
-    Linear::Saved out_linear;  // its x is the attention's output [T, heads * d]
+    ColumnLinear::Saved qkv_linear;
+    Tensor qkv;                   // [B, S, (heads + 2 groups) * d], queries and keys rotated
+    Tensor lse;                   // [B, heads, S]
+    RowLinear::Saved out_linear;  // its x is the attention's output [T, heads * d]
   };
   struct Deferred {
-    Linear::Deferred qkv_linear;
-    Linear::Deferred out_linear;
+    ColumnLinear::Deferred qkv_linear;
+    RowLinear::Deferred out_linear;
   };
 
   // rope_table: of make_rope_table; empty means no rotary positions.
-  Attention(AttentionSizes sizes, Linear qkv, Linear out, Tensor rope_table)
+  Attention(AttentionSizes sizes, ColumnLinear qkv, RowLinear out, Tensor rope_table)
       : sizes_(sizes), qkv_(qkv), out_(out), rope_table_(std::move(rope_table)) {}
 
   Tensor forward(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const;
@@ -44,8 +44,8 @@ class Attention {
   float scale() const;
 
   AttentionSizes sizes_;
-  Linear qkv_;
-  Linear out_;
+  ColumnLinear qkv_;
+  RowLinear out_;
   Tensor rope_table_;
 };
 

@@ -2,11 +2,14 @@
 #pragma once
 
 #include "lib/device/stream.h"
+#include "lib/mesh/device_mesh.h"
 #include "lib/nn/weights.h"
 
 namespace nemo {
 
-// The tokens of one micro batch on this rank. Activations have T = batch * seq rows, batch-major.
+// The tokens of one micro batch on this rank. Activations have T = batch * seq rows, batch-major;
+// with sequence parallelism a tp rank holds T / tp of them outside its products
+// (tensor_parallel.h).
 struct MicroBatch {
   Tensor tokens;     // [batch, seq] int32
   Tensor targets;    // [batch, seq] int32, negative = none
@@ -21,6 +24,10 @@ struct Context {
   Stream& stream;
   WeightProvider& weights;
   GradSink& grads;
+  // The groups of this rank that modules communicate in.
+  const DeviceMesh& mesh;
+  // Tokens are divided among the tp ranks where their products are not.
+  bool sequence_parallel = false;
   // false: forward only, for evaluation; nothing asks for gradients.
   bool training = true;
   // What the sum of the tokens' losses is multiplied by to give what is differentiated:

@@ -2,23 +2,25 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "lib/nn/tensor_parallel.h"
 
 namespace nemo {
 
 Tensor Embedding::forward(Context& ctx, const MicroBatch& batch, const Tensor&, Saved&) const {
-  const Tensor table = ctx.weights.get(token_table_);
+  const Tensor table = ctx.weights.get(token_table_.weight);
   Tensor y = ctx.activation({batch.num_tokens(), table.size(1)}, "embedding.y");
   const Tensor tokens = batch.tokens.view({batch.num_tokens()});
-  kernels::embedding_forward(ctx.stream, tokens, table, 0, y, /*accumulate=*/false);
-  if (position_table_ != kNoParam)
+  kernels::embedding_forward(ctx.stream, tokens, table, token_table_.first_row, y,
+                             /*accumulate=*/false);
+  if (position_table_ != kNoParam && ctx.mesh[Axis::kTp].rank() == 0)
     kernels::embedding_forward(ctx.stream, positions_of_tokens(ctx, batch),
                                ctx.weights.get(position_table_), 0, y, /*accumulate=*/true);
-  return y;
+  return exit_tp(ctx, y);
 }
 
-Tensor Embedding::backward_input(Context&, const MicroBatch&, const Tensor& dy, Saved,
+Tensor Embedding::backward_input(Context& ctx, const MicroBatch&, const Tensor& dy, Saved,
                                  Deferred& deferred) const {
-  deferred = {dy};
+  deferred = {exit_tp_backward(ctx, dy)};
   return {};
 }
 
@@ -28,9 +30,9 @@ void Embedding::backward_weight(Context& ctx, const MicroBatch& batch, Deferred 
     kernels::embedding_backward(ctx.stream, positions_of_tokens(ctx, batch), deferred.dy, 0,
                                 dtable.grad, dtable.accumulate);
   }
-  const GradTarget dtable = ctx.grads.target(token_table_);
-  kernels::embedding_backward(ctx.stream, batch.tokens.view({batch.num_tokens()}), deferred.dy, 0,
-                              dtable.grad, dtable.accumulate);
+  const GradTarget dtable = ctx.grads.target(token_table_.weight);
+  kernels::embedding_backward(ctx.stream, batch.tokens.view({batch.num_tokens()}), deferred.dy,
+                              token_table_.first_row, dtable.grad, dtable.accumulate);
 }
 
 Tensor Embedding::positions_of_tokens(Context& ctx, const MicroBatch& batch) const {

@@ -1,8 +1,10 @@
-// Token embedding, with learned absolute positions where the model has them: tokens in, x [T, h]
-// out.
+// Token embedding, with learned absolute positions where the model has them: tokens in, x [rows, h]
+// out. A tp rank looks up the tokens of its slice of the table and leaves the others zero; the sum
+// over the ranks is the embedding. Positions are added by rank 0 alone.
 #pragma once
 
 #include "lib/nn/module.h"
+#include "lib/nn/vocab_table.h"
 
 namespace nemo {
 
@@ -14,7 +16,7 @@ class Embedding {
   };
 
   // position_table: kNoParam where the model has none.
-  Embedding(ParamId token_table, ParamId position_table)
+  Embedding(VocabTable token_table, ParamId position_table)
       : token_table_(token_table), position_table_(position_table) {}
 
   // x is ignored: the tokens of the batch are the input.
@@ -28,7 +30,7 @@ class Embedding {
   // The position of every token, [T].
   Tensor positions_of_tokens(Context& ctx, const MicroBatch& batch) const;
 
-  ParamId token_table_;
+  VocabTable token_table_;
   ParamId position_table_;
 };
 

@@ -1,5 +1,5 @@
 // The feed-forward part: down(act(up(x))), with SwiGLU on a merged gate+up product, or GELU.
-// x, y: [T, h].
+// x, y: [rows, h].
 #pragma once
 
 #include "lib/nn/linear.h"
@@ -10,16 +10,16 @@ namespace nemo {
 class Mlp {
  public:
   struct Saved {
-    Linear::Saved up;
-    Tensor up_out;       // [T, 2 ffn] for SwiGLU (gate, then up), else [T, ffn]
-    Linear::Saved down;  // its x is the activation [T, ffn]
+    ColumnLinear::Saved up;
+    Tensor up_out;          // [T, 2 ffn] for SwiGLU (gate, then up), else [T, ffn]
+    RowLinear::Saved down;  // its x is the activation [T, ffn]
   };
   struct Deferred {
-    Linear::Deferred up;
-    Linear::Deferred down;
+    ColumnLinear::Deferred up;
+    RowLinear::Deferred down;
   };
 
-  Mlp(Activation activation, Linear up, Linear down)
+  Mlp(Activation activation, ColumnLinear up, RowLinear down)
       : activation_(activation), up_(up), down_(down) {}
 
   Tensor forward(Context& ctx, const Tensor& x, Saved& saved) const;
@@ -31,8 +31,8 @@ class Mlp {
   Tensor activate_backward(Context& ctx, const Tensor& dact, const Tensor& up_out) const;
 
   Activation activation_;
-  Linear up_;
-  Linear down_;
+  ColumnLinear up_;
+  RowLinear down_;
 };
 
 }  // namespace nemo

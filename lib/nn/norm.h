@@ -1,4 +1,4 @@
-// RMSNorm or LayerNorm of [T, h] rows, optionally of a sum with the residual stream.
+// RMSNorm or LayerNorm of [rows, h], optionally of a sum with the residual stream.
 #pragma once
 
 #include "lib/nn/module.h"
@@ -10,9 +10,9 @@ enum class NormKind { kRms, kLayer };
 class Norm {
  public:
   struct Saved {
-    Tensor x;     // [T, h], what was normalised
-    Tensor mean;  // [T], LayerNorm only
-    Tensor rstd;  // [T]
+    Tensor x;     // [rows, h], what was normalised
+    Tensor mean;  // [rows], LayerNorm only
+    Tensor rstd;  // [rows]
   };
   struct Deferred {};
 

@@ -45,8 +45,8 @@ struct Slice {
   Range cols;
 };
 
-// Decides slices: where a sharding table plugs in, by role. WholePartition, one rank that holds
-// everything, is the only one so far.
+// Decides slices, by role: lib/parallel's sharding table. WholePartition is a rank that holds
+// everything.
 class Partition {
  public:
   virtual ~Partition() = default;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lib/device/stream.h"
+#include "lib/nn/param.h"
 #include "lib/recipe/schema.h"
 
 namespace nemo {
@@ -13,6 +14,9 @@ struct OptimRange {
   Tensor param;
   Tensor grad;
   bool decay;
+  // Where they lie: from element `first` of this Param on.
+  ParamId id = kNoParam;
+  int64_t first = 0;
 };
 
 class AdamW {

@@ -6,10 +6,10 @@
 
 namespace nemo {
 
-double sum_squares_of_grads(Stream& stream, const std::vector<OptimRange>& ranges) {
+double sum_of_squares(Stream& stream, const std::vector<Tensor>& tensors) {
   double sum = 0;
   const Tensor total(&sum, DType::kF64, {1});
-  for (const OptimRange& range : ranges) kernels::sum_squares(stream, range.grad, total);
+  for (const Tensor& tensor : tensors) kernels::sum_squares(stream, tensor, total);
   return sum;
 }
 

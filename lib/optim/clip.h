@@ -3,12 +3,12 @@
 
 #include <vector>
 
-#include "lib/optim/adamw.h"
+#include "lib/device/stream.h"
 
 namespace nemo {
 
-// Sum of the squares of every gradient of the ranges, in double, in the order of the ranges.
-double sum_squares_of_grads(Stream& stream, const std::vector<OptimRange>& ranges);
+// Sum of the squares of all elements, in double, in the order of the tensors.
+double sum_of_squares(Stream& stream, const std::vector<Tensor>& tensors);
 
 // What gradients of this global L2 norm are multiplied by: max_norm / (norm + 1e-6) where that is
 // below 1. max_norm 0 turns clipping off.

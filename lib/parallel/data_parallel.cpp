@@ -31,7 +31,7 @@ DataParallel::DataParallel(Stream& stream, const ParamSet& params, Communicator&
     const Tensor grad = flat_grads_.slice(0, begin, end);
     weights_.push_back(weight.view(params[id].shape));
     grads_.push_back(grad.view(params[id].shape));
-    ranges_.push_back({weight, grad, params[id].decay});
+    ranges_.push_back({weight, grad, params[id].decay, id});
   }
   used_.assign(weights_.size(), false);
   make_buckets(params, offsets);

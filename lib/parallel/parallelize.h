@@ -6,6 +6,7 @@
 #include "lib/mesh/device_mesh.h"
 #include "lib/model/transformer.h"
 #include "lib/optim/adamw.h"
+#include "lib/parallel/logical_grads.h"
 #include "lib/parallel/parameter_state.h"
 #include "lib/parallel/stage.h"
 
@@ -13,9 +14,10 @@ namespace nemo {
 
 // What one rank trains: its layers, their weights and gradients, its optimizer state.
 struct ParallelModel {
-  std::unique_ptr<Partition> partition;
+  std::unique_ptr<Sharding> sharding;
   std::unique_ptr<ParamSet> params;
   std::unique_ptr<ParameterState> state;
+  std::unique_ptr<LogicalGrads> grads;
   std::unique_ptr<Stage> stage;
   std::unique_ptr<AdamW> optimizer;
 };

@@ -25,7 +25,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   need(q.reduce_dtype == DType::kF32, "precision.reduce_dtype", to_string(q.reduce_dtype), "fp32");
   need(q.output_dtype == DType::kF32, "precision.output_dtype", to_string(q.output_dtype), "fp32");
   need(q.buffer_dtype == DType::kF32, "precision.buffer_dtype", to_string(q.buffer_dtype), "fp32");
-  need(p.tp_size == 1, "parallel.tp_size", p.tp_size, "1");
   need(p.cp_size == 1, "parallel.cp_size", p.cp_size, "1");
   need(p.pp_size == 1, "parallel.pp_size", p.pp_size, "1");
   need(p.ep_size == 1, "parallel.ep_size", p.ep_size, "1");

@@ -1,31 +1,41 @@
 #include "lib/train/predict_memory.h"
 
-#include <chrono>
+#include <algorithm>
 
-#include "lib/comm/shared/thread_world.h"
+#include "lib/comm/record/record_communicator.h"
 #include "lib/core/math.h"
 #include "lib/parallel/parallelize.h"
 #include "lib/train/batch_buffers.h"
 
 namespace nemo {
 
-MemoryReport predict_memory(const Recipe& recipe) {
+MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {
+  const Recipe& recipe = run.recipe;
   Arena arena(Device{DeviceKind::kRecord}, Arena::kUnlimited);
   Stream stream(arena, narrow<int>(recipe.trainer.threads_per_rank), detect_cpu_isa());
-  // Every rank of a replicated layout holds what a rank alone holds.
-  ThreadWorld world(1, std::chrono::seconds(1));
-  const std::unique_ptr<Communicator> alone = world.communicator(0);
-  const DeviceMesh mesh(*alone, Grid(Sizes{}));
+  RecordCommunicator world("world", rank, narrow<int>(run.sizes.world));
+  const DeviceMesh mesh(world, Grid(run.sizes));
   ParallelModel model = parallelize(recipe, mesh, stream);
   const BatchBuffers buffers(arena, recipe.data.micro_batch_size, recipe.data.seq_length);
   const MicroBatch& batch = buffers.batch();
   Context ctx = {.stream = stream,
                  .weights = *model.state,
                  .grads = *model.state,
+                 .mesh = mesh,
+                 .sequence_parallel = recipe.parallel.sequence_parallel,
                  .loss_sum = Tensor(arena, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss")};
   model.stage->forward(ctx, batch, {}, 0);
   model.stage->backward(ctx, batch, {}, 0, true);
   return arena.report();
+}
+
+int64_t predict_peak_memory(const ResolvedRecipe& run) {
+  const Grid grid(run.sizes);
+  int64_t peak = 0;
+  for (int64_t rank = 0; rank < grid.world(); ++rank)
+    if (grid.coordinate(Axis::kDp, rank) == 0 && grid.coordinate(Axis::kCp, rank) == 0)
+      peak = std::max(peak, predict_memory(run, narrow<int>(rank)).peak_total);
+  return peak;
 }
 
 }  // namespace nemo

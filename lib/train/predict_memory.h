@@ -2,11 +2,14 @@
 #pragma once
 
 #include "lib/device/memory.h"
-#include "lib/recipe/schema.h"
+#include "lib/recipe/resolve.h"
 
 namespace nemo {
 
-// Peak bytes of one rank of the recipe, by category. Scratch inside kernels is not in it.
-MemoryReport predict_memory(const Recipe& recipe);
+// Peak bytes of one rank of the run, by category.
+MemoryReport predict_memory(const ResolvedRecipe& run, int rank);
+
+// The largest peak_total of the run's ranks: of those that differ in what they hold.
+int64_t predict_peak_memory(const ResolvedRecipe& run);
 
 }  // namespace nemo

@@ -30,6 +30,8 @@ Context Trainer::context(bool training) {
   return {.stream = stream_,
           .weights = *model_.state,
           .grads = *model_.state,
+          .mesh = mesh_,
+          .sequence_parallel = recipe_.parallel.sequence_parallel,
           .training = training,
           .loss_weight = static_cast<float>(1.0 / static_cast<double>(tokens_per_step_)),
           .loss_sum = loss_sum_};
@@ -55,8 +57,9 @@ Trainer::Step Trainer::train_step() {
   Step step{};
   run_microbatches();
   model_.state->finish_grads();
+  model_.grads->sum_replicas();
   share(step);
-  step.grad_norm = std::sqrt(sum_squares_of_grads(stream_, model_.state->ranges()));
+  step.grad_norm = model_.grads->norm();
   step.lr = learning_rate(recipe_.optim, num_updates_);
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
   if (!step.skipped) {

@@ -35,7 +35,23 @@ TEST_CASE("the dry run of the contract") {
   CHECK(has(r.out,
             "\n  - {stage: 0, parameters: 8030527488, gradients: 16061054976, optimizer: "
             "12045791232, total: 36137373696}\n"));
-  CHECK(has(r.out, "\n  - \"parallel.tp_size: 2 cannot run yet; 1 would do\"\n"));
+  CHECK(has(r.out, "\n  - \"trainer.accelerator: cuda cannot run yet; cpu would do\"\n"));
+  CHECK(!has(r.out, "parallel.tp_size: 2 cannot"));
+}
+
+TEST_CASE("the dry run prints what each kind of tensor is cut into") {
+  const std::string out =
+      run_program("pretrain --recipe llama_tiny --dry-run tp_size=4 sequence_parallel=true").out;
+  CHECK(has(out, "\nsharding:"));
+  for (const char* line :
+       {"token_embedding: {axis: tp, dim: 0, parts: 4, replicas: 1, sum_replicas: false}",
+        "norm: {axis: tp, dim: null, parts: 1, replicas: 4, sum_replicas: true}",
+        "key_value: {axis: tp, dim: 0, parts: 2, replicas: 2, sum_replicas: true}",
+        "mlp_down: {axis: tp, dim: 1, parts: 4, replicas: 1, sum_replicas: false}"}) {
+    CAPTURE(line);
+    CHECK(has(out, std::string("\n  ") + line + "\n"));
+  }
+  CHECK(!has(out, "output_bias:"));
 }
 
 TEST_CASE("groups are listed up to 64 ranks and elided beyond") {

@@ -69,11 +69,35 @@ TEST_CASE("cross-entropy statistics equal the formulas") {
 
 TEST_CASE("lse is the maximum plus the logarithm of the sum") {
   on_every_stream([](Stream& stream) {
-    const Tensor max = tensor_of<float>(stream, {3}, {1.5f, -40.0f, 0.0f});
-    const Tensor sum = tensor_of<float>(stream, {3}, {1.0f, 3.0f, 1e20f});
-    const Tensor lse = poisoned(stream, {3});
-    kernels::cross_entropy_lse(stream, max, sum, lse);
+    const Tensor whole = tensor_of<float>(
+        stream, {1, 3, 3}, {1.5f, -40.0f, 0.0f, 1.0f, 3.0f, 1e20f, 7.0f, 8.0f, 9.0f});
+    const Tensor lse = poisoned(stream, {3}), logit = poisoned(stream, {3});
+    kernels::cross_entropy_lse(stream, whole, lse, logit);
     CHECK(max_relative_error(lse, {1.5, -40 + std::log(3.0), 20 * std::log(10.0)}) < kTolerance);
+    CHECK(to_doubles(logit) == std::vector<double>{7, 8, 9});
+  });
+}
+
+TEST_CASE("the statistics of a vocabulary in parts, one of them empty, are those of the whole") {
+  on_every_stream([](Stream& stream) {
+    const Shape shape = {37, 1500};
+    const Tensor logits = random_tensor(stream, shape, 8, 40),
+                 targets = make_targets(stream, shape);
+    const int64_t cuts[] = {0, 700, 1499, 1500, 1500};
+    const Tensor parts = poisoned(stream, {4, 3, shape[0]});
+    for (int64_t i = 0; i < 4; ++i) {
+      const Tensor columns = copy_of(stream, logits.slice(1, cuts[i], cuts[i + 1]));
+      const Tensor part = parts.slice(0, i, i + 1).view({3, shape[0]});
+      const auto row = [&](int64_t which) {
+        return part.slice(0, which, which + 1).view({shape[0]});
+      };
+      kernels::cross_entropy_statistics(stream, columns, targets, cuts[i], row(0), row(1), row(2));
+    }
+    const Tensor lse = poisoned(stream, {shape[0]}), logit = poisoned(stream, {shape[0]});
+    kernels::cross_entropy_lse(stream, parts, lse, logit);
+    const Reference expected = reference(to_doubles(logits), shape, targets, 0);
+    CHECK(max_relative_error(lse, expected.lse) < kTolerance);
+    CHECK(to_doubles(logit) == expected.target_logit);
   });
 }
 
@@ -185,5 +209,6 @@ TEST_CASE("cross-entropy refuses other shapes and dtypes") {
   CHECK_THROWS_AS(kernels::cross_entropy_backward(stream, logits, targets, 0, wide, 1),
                   InvariantError);
   CHECK_THROWS_AS(kernels::cross_entropy_loss(stream, row, row, targets, row), InvariantError);
-  CHECK_THROWS_AS(kernels::cross_entropy_lse(stream, row, row, wide), InvariantError);
+  CHECK_THROWS_AS(kernels::cross_entropy_lse(stream, poisoned(stream, {1, 3, 2}), wide, row),
+                  InvariantError);
 }

@@ -246,6 +246,17 @@ TEST_CASE("a linear layer accepts no rows") {
   });
 }
 
+TEST_CASE("a linear layer accepts no outputs: a slice of the vocabulary without rows") {
+  on_every_stream([](Stream& stream) {
+    const Tensor x = random_tensor(stream, {3, 2}, 1), w = poisoned(stream, {0, 2});
+    const Tensor y = poisoned(stream, {3, 0}), dx = poisoned(stream, {3, 2});
+    kernels::matmul_forward(stream, x, w, Tensor(), y);
+    kernels::matmul_backward_input(stream, y, w, dx);
+    kernels::matmul_backward_weight(stream, y, x, w, true);
+    CHECK(to_doubles(dx) == std::vector<double>(6, 0.0));
+  });
+}
+
 TEST_CASE("matmul refuses shapes and dtypes that do not fit") {
   Arena arena(Device{}, 1 << 20);
   Stream stream(arena, 1, CpuIsa::kV3);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -44,31 +45,60 @@ inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
 
 using LogicalTensors = std::map<std::string, std::vector<float>>;
 
-// The logical tensors held in one tensor for each parameter; whole, so for one rank's share only
-// where nothing is split.
-inline LogicalTensors logical_tensors(const ParamSet& params,
-                                      const std::function<Tensor(ParamId)>& of) {
-  LogicalTensors result;
-  for (ParamId id = 0; id < params.num_params(); ++id)
-    for (const ParamPart& part : params[id].parts) {
-      const Tensor tensor = part_of(of(id), part);
-      result[part.tensor.name].assign(tensor.data<float>(), tensor.data<float>() + tensor.numel());
-    }
-  return result;
-}
+// The logical tensors that ranks hold slices of, put together: every rank adds its share. An
+// element that no rank holds, or that two ranks hold with different bits, is NaN.
+class Assembly {
+ public:
+  // `of` gives the local tensor of each Param. From any thread.
+  void add(const ParamSet& params, const std::function<Tensor(ParamId)>& of) {
+    const std::lock_guard lock(mutex_);
+    for (ParamId id = 0; id < params.num_params(); ++id)
+      for (const ParamPart& part : params[id].parts) add(part, part_of(of(id), part).data<float>());
+  }
 
-inline LogicalTensors weights_of(const Trainer& trainer) {
-  const ParallelModel& model = trainer.model();
-  return logical_tensors(*model.params, [&](ParamId id) { return model.state->get(id); });
-}
+  void add_weights(const Trainer& trainer) {
+    const ParallelModel& model = trainer.model();
+    add(*model.params, [&](ParamId id) { return model.state->get(id); });
+  }
 
-// Of the last step.
-inline LogicalTensors grads_of(const Trainer& trainer) {
-  const ParallelModel& model = trainer.model();
-  return logical_tensors(*model.params, [&](ParamId id) {
-    return model.state->ranges()[static_cast<size_t>(id)].grad.view((*model.params)[id].shape);
-  });
-}
+  // Of the last step.
+  void add_grads(const Trainer& trainer) {
+    const ParallelModel& model = trainer.model();
+    add(*model.params, [&](ParamId id) {
+      return model.state->ranges()[static_cast<size_t>(id)].grad.view((*model.params)[id].shape);
+    });
+  }
+
+  // Once every rank has added.
+  LogicalTensors take() {
+    for (auto& [name, held] : held_)
+      for (size_t i = 0; i < held.size(); ++i)
+        if (!held[i]) values_[name][i] = NAN;
+    return std::move(values_);
+  }
+
+ private:
+  void add(const ParamPart& part, const float* local) {
+    const auto& [tensor, slice, first_row] = part;
+    const int64_t row_length = tensor.shape.num_dims() == 2 ? tensor.shape[1] : 1;
+    auto& values = values_[tensor.name];
+    auto& held = held_[tensor.name];
+    values.resize(static_cast<size_t>(tensor.shape.numel()));
+    held.resize(values.size());
+    for (int64_t row = slice.rows.begin; row < slice.rows.end; ++row)
+      for (int64_t col = slice.cols.begin; col < slice.cols.end; ++col) {
+        const size_t i = static_cast<size_t>(row * row_length + col);
+        const bool differs = held[i] && std::memcmp(&values[i], local, sizeof(float)) != 0;
+        values[i] = differs ? NAN : *local;
+        held[i] = true;
+        ++local;
+      }
+  }
+
+  std::mutex mutex_;
+  LogicalTensors values_;
+  std::map<std::string, std::vector<bool>> held_;
+};
 
 inline double norm(const std::vector<float>& x) {
   double sum = 0;

@@ -9,6 +9,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/comm/shared/thread_world.h"
 #include "lib/core/philox.h"
 #include "lib/nn/module.h"
 #include "tests/support/plain_weights.h"
@@ -47,7 +49,14 @@ class Conformance {
   };
 
   Tensor random(const Shape& shape, uint64_t id, float scale);
-  Context context() { return {stream_, *weights_, *weights_, true, kLossWeight, loss_sum_}; }
+  Context context() {
+    return {.stream = stream_,
+            .weights = *weights_,
+            .grads = *weights_,
+            .mesh = mesh_,
+            .loss_weight = kLossWeight,
+            .loss_sum = loss_sum_};
+  }
   // The scalar that is differentiated: sum(y * direction), or the weighted loss of a head.
   double loss_of(const Tensor& y) const;
   Run run(bool joint, int num_backwards);
@@ -59,6 +68,9 @@ class Conformance {
 
   Arena arena_{Device{}, int64_t{1} << 28};
   Stream stream_{arena_, 2, detect_cpu_isa()};
+  ThreadWorld world_{1, std::chrono::seconds(1)};
+  std::unique_ptr<Communicator> alone_ = world_.communicator(0);
+  DeviceMesh mesh_{*alone_, Grid(Sizes{})};
   WholePartition partition_;
   ParamSet params_{partition_};
   std::unique_ptr<Layer> layer_;

@@ -22,9 +22,14 @@ ParamId add(ParamSet& params, const char* name, const Shape& shape) {
   return params.add(name, {{name, ParamRole::kNorm, shape}});
 }
 
+template <typename Linear>
 Linear linear(ParamSet& params, int64_t in, int64_t out, bool bias) {
   const ParamId weight = add(params, "weight", {out, in});
   return Linear(weight, bias ? add(params, "bias", {out}) : kNoParam);
+}
+
+VocabTable vocab_table(ParamSet& params, const char* name) {
+  return {add(params, name, {Conformance::kVocab, kHidden}), 0, Conformance::kVocab};
 }
 
 Norm norm(ParamSet& params, NormKind kind) {
@@ -34,8 +39,8 @@ Norm norm(ParamSet& params, NormKind kind) {
 }
 
 Attention attention(ParamSet& params, Arena& arena, bool rope) {
-  const Linear qkv = linear(params, kHidden, kQkv, !rope);
-  const Linear out = linear(params, kHeads * kHeadDim, kHidden, !rope);
+  const auto qkv = linear<ColumnLinear>(params, kHidden, kQkv, !rope);
+  const auto out = linear<RowLinear>(params, kHeads * kHeadDim, kHidden, !rope);
   const Tensor table =
       rope ? make_rope_table(arena, Conformance::kSeq, kHeadDim, 100, {}) : Tensor();
   return Attention({kHeads, kGroups, kHeadDim}, qkv, out, table);
@@ -43,8 +48,8 @@ Attention attention(ParamSet& params, Arena& arena, bool rope) {
 
 Mlp mlp(ParamSet& params, Activation activation) {
   const bool gated = activation == Activation::kSwiglu;
-  const Linear up = linear(params, kHidden, gated ? 2 * kFfn : kFfn, !gated);
-  return Mlp(activation, up, linear(params, kFfn, kHidden, !gated));
+  const auto up = linear<ColumnLinear>(params, kHidden, gated ? 2 * kFfn : kFfn, !gated);
+  return Mlp(activation, up, linear<RowLinear>(params, kFfn, kHidden, !gated));
 }
 
 Block block(ParamSet& params, Arena& arena, bool llama) {
@@ -109,9 +114,12 @@ int64_t bytes(std::initializer_list<int64_t> sizes) {
 
 }  // namespace
 
-TEST_CASE("linear conforms") {
-  for (bool bias : {false, true})
-    check(kHidden, 0, [&](ParamSet& p, Arena&) { return linear(p, kHidden, 7, bias); });
+TEST_CASE("linears conform") {
+  for (bool bias : {false, true}) {
+    check(kHidden, 0,
+          [&](ParamSet& p, Arena&) { return linear<ColumnLinear>(p, kHidden, 7, bias); });
+    check(kHidden, 0, [&](ParamSet& p, Arena&) { return linear<RowLinear>(p, kHidden, 7, bias); });
+  }
 }
 
 TEST_CASE("norms conform") {
@@ -150,7 +158,7 @@ TEST_CASE("blocks conform") {
 TEST_CASE("embeddings conform") {
   for (bool positions : {false, true})
     check(0, 0, [&](ParamSet& p, Arena&) {
-      const ParamId tokens = add(p, "tokens", {Conformance::kVocab, kHidden});
+      const VocabTable tokens = vocab_table(p, "tokens");
       return Embedding(tokens,
                        positions ? add(p, "positions", {Conformance::kSeq, kHidden}) : kNoParam);
     });
@@ -159,6 +167,6 @@ TEST_CASE("embeddings conform") {
 TEST_CASE("the head conforms") {
   check(kHidden, bytes({kTokens * kHidden, kTokens}), [](ParamSet& p, Arena&) {
     const Norm final_norm = norm(p, NormKind::kRms);
-    return Head(final_norm, add(p, "head", {Conformance::kVocab, kHidden}));
+    return Head(final_norm, vocab_table(p, "head"));
   });
 }

@@ -43,13 +43,12 @@ TEST_CASE("three steps of two ranges equal AdamW written out in double") {
       CHECK(params[r][i] == doctest::Approx(expected[r][i]).epsilon(1e-5));
 }
 
-TEST_CASE("the sum of squares runs over all ranges") {
+TEST_CASE("the sum of squares runs over all tensors") {
   Arena arena(Device{}, int64_t{1} << 24);
   Stream stream(arena, 1, detect_cpu_isa());
   float a[2] = {3, 4}, b[1] = {12};
-  const std::vector<OptimRange> ranges = {{{}, Tensor(a, DType::kF32, {2}), true},
-                                          {{}, Tensor(b, DType::kF32, {1}), false}};
-  CHECK(sum_squares_of_grads(stream, ranges) == 169);
+  const std::vector<Tensor> tensors = {Tensor(a, DType::kF32, {2}), Tensor(b, DType::kF32, {1})};
+  CHECK(sum_of_squares(stream, tensors) == 169);
 }
 
 TEST_CASE("clipping") {

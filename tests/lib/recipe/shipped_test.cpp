@@ -153,6 +153,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"dp_size=4"})).empty());
   for (const std::string kind : {"mock", "megatron", "llmc"})
     CHECK(not_runnable(resolve_shipped("gpt_tiny", {"data.kind=" + kind})).empty());
+  CHECK(not_runnable(resolve_shipped("llama_tiny", {"tp_size=2", "dp_size=2"})).empty());
+  CHECK(not_runnable(resolve_shipped("gpt_tiny", {"tp_size=4", "sequence_parallel=true"})).empty());
   // Every parameter takes part in every step, so there is nothing to tolerate.
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"parallel.find_unused_parameters=true"}))
             .empty());
@@ -176,7 +178,6 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "precision.output_dtype: bf16 cannot run yet; fp32 would do"},
       {{"precision.buffer_dtype=bf16"},
        "precision.buffer_dtype: bf16 cannot run yet; fp32 would do"},
-      {{"tp_size=2"}, "parallel.tp_size: 2 cannot run yet; 1 would do"},
       {{"cp_size=2"}, "parallel.cp_size: 2 cannot run yet; 1 would do"},
       {{"pp_size=2"}, "parallel.pp_size: 2 cannot run yet; 1 would do"},
       {{"dp_size=4", "parallel.dp_replicate_size=2"},

@@ -1,0 +1,44 @@
+// A step's gradients as those of the logical model: the parts that tp ranks computed of what they
+// hold alike added up, and each logical element counted once in the norm.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "lib/mesh/device_mesh.h"
+#include "lib/optim/adamw.h"
+#include "lib/parallel/sharding_table.h"
+
+namespace nemo {
+
+class LogicalGrads {
+ public:
+  // `ranges` of the params' gradients, as ParameterState gives them. Collective over tp; the mesh
+  // must outlive this.
+  LogicalGrads(Stream& stream, const ParamSet& params, const Sharding& sharding,
+               const std::vector<OptimRange>& ranges, const DeviceMesh& mesh);
+
+  // Once the gradients are summed over the ranks that saw other samples.
+  void sum_replicas();
+  // After that: the L2 norm over every logical element, the same on every rank.
+  double norm() const;
+
+ private:
+  // Slices of which the ranks of a group each computed a part, summed as one flat piece.
+  struct Sum {
+    Communicator& group;
+    std::vector<Tensor> grads;
+    Tensor staged;
+  };
+
+  void add_part(const Sharding& sharding, ParamRole role, const Tensor& grad);
+
+  Stream& stream_;
+  const DeviceMesh& mesh_;
+  std::unique_ptr<Communicator> kv_replicas_;
+  Sum over_tp_;
+  Sum over_kv_replicas_;
+  std::vector<Tensor> counted_;  // in the norm by this rank
+};
+
+}  // namespace nemo
