@@ -22,7 +22,8 @@ struct Golden {
   std::vector<int32_t> ints(const std::string& name) const {
     const SafetensorsTensor& tensor = tensors.at(name);
     std::vector<int32_t> values(static_cast<size_t>(tensor.num_bytes / 4));
-    std::memcpy(values.data(), tensor.data, static_cast<size_t>(tensor.num_bytes));
+    if (!values.empty())  // a part may hold no sample
+      std::memcpy(values.data(), tensor.data, static_cast<size_t>(tensor.num_bytes));
     return values;
   }
 };
