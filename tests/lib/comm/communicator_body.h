@@ -49,10 +49,10 @@ TEST_CASE_TEMPLATE_DEFINE("all_reduce adds in rank order, in bits", Backend, all
     r.world.all_reduce(buffer.tensor, op, "sum").wait(r.stream);
     buffer.expect("all_reduce", [&](int64_t i) { return reduced_value<T>(r.world.size(), op, i); });
   };
-  run_reductions<Backend>({0, 1, 7, 40009}, body);
+  run_reductions<Backend>({0, 1, 7, 20011}, body);
   Backend::run(4, 60s, [&](TestRank& rank) {
-    body.template operator()<float>(rank, 1000003, ReduceOp::kSum);
-    body.template operator()<BFloat16>(rank, 1000003, ReduceOp::kSum);
+    body.template operator()<float>(rank, 300007, ReduceOp::kSum);
+    body.template operator()<BFloat16>(rank, 300007, ReduceOp::kSum);
   });
 }
 
@@ -71,7 +71,7 @@ TEST_CASE_TEMPLATE_DEFINE("a NaN is the maximum, whoever brings it", Backend, na
 TEST_CASE_TEMPLATE_DEFINE("all_gather lines the parts up in rank order", Backend, all_gather_body) {
   for (int n : kRankCounts)
     Backend::run(n, 60s, [&](TestRank& r) {
-      for (int64_t count : {0, 1, 7, 40009})
+      for (int64_t count : {0, 1, 7, 20011})
         for_each_reducible_type([&]<typename T>() {
           auto whole = [&](int64_t i) {
             return comm_value<T>(static_cast<int>(i / count), i % count);
@@ -91,7 +91,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_gather lines the parts up in rank order", Backend
 TEST_CASE_TEMPLATE_DEFINE("reduce_scatter leaves each rank its part", Backend,
                           reduce_scatter_body) {
   run_reductions<Backend>(
-      {0, 1, 7, 40009}, []<typename T>(TestRank& r, int64_t count, ReduceOp op) {
+      {0, 1, 7, 20011}, []<typename T>(TestRank& r, int64_t count, ReduceOp op) {
         const int n = r.world.size();
         auto own = [&](int64_t i) { return reduced_value<T>(n, op, r.rank * count + i); };
         Owned<T> input(r, {n, count}), output(r, {count}), result(r, {count});
@@ -108,7 +108,7 @@ TEST_CASE_TEMPLATE_DEFINE("reduce_scatter leaves each rank its part", Backend,
 TEST_CASE_TEMPLATE_DEFINE("all_to_all transposes parts", Backend, all_to_all_body) {
   for (int n : kRankCounts)
     Backend::run(n, 60s, [&](TestRank& r) {
-      for (int64_t count : {0, 1, 7, 40009})
+      for (int64_t count : {0, 1, 7, 20011})
         for_each_reducible_type([&]<typename T>() {
           Owned<T> input(r, {n, count}), output(r, {n, count});
           input.fill([&](int64_t i) { return comm_value<T>(r.rank, i); });
@@ -169,7 +169,7 @@ TEST_CASE_TEMPLATE_DEFINE("send and receive meet in order, around a ring", Backe
   for (int n : {2, 3, 4, 8})
     Backend::run(n, 60s, [&](TestRank& r) {
       const int next = (r.rank + 1) % n, previous = (r.rank + n - 1) % n;
-      for (int64_t count : {0, 1, 7, 40009}) {
+      for (int64_t count : {0, 1, 7, 20011}) {
         Owned<float> first(r, {count}), second(r, {count}), got_first(r, {count}),
             got_second(r, {count});
         first.fill([&](int64_t i) { return comm_value<float>(r.rank, i); });
