@@ -16,7 +16,8 @@ namespace nemo::shared {
 // In the segment, as its first block.
 struct WorldState {
   PoisonState poison;
-  int64_t group;  // where the group of all ranks is
+  int64_t group;         // where the group of all ranks is
+  int64_t memory_bytes;  // the most that reserve_memory gives; processes only
 };
 
 // A process's end of it; whoever makes the segment allocates the WorldState.
@@ -42,7 +43,7 @@ struct Domain {
   // See Communicator::reserve_memory.
   AddressRange reserve_memory(int64_t bytes) const {
     return scope == Scope::kThreads ? reserve_private(bytes)
-                                    : segment->reserve(std::min(bytes, memory_bytes));
+                                    : segment->reserve(std::min(bytes, world.memory_bytes));
   }
 
   std::shared_ptr<Segment> segment;
@@ -50,10 +51,8 @@ struct Domain {
   WorldState& world;
   Poison poison;
   std::chrono::nanoseconds timeout;
-  bool may_spin;  // the ranks do not outnumber the cores
-  // Processes only. For copies of what peers do not reach; the most that reserve_memory gives.
-  std::unique_ptr<Arena> staging;
-  int64_t memory_bytes = 0;
+  bool may_spin;                   // the ranks do not outnumber the cores
+  std::unique_ptr<Arena> staging;  // of copies of what peers do not reach; processes only
 };
 
 }  // namespace nemo::shared

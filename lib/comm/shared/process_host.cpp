@@ -31,8 +31,9 @@ std::vector<int> ranks_with(const std::vector<std::string>& values, const std::s
 std::shared_ptr<Segment> make_segment(int num_ranks, int64_t memory_bytes) {
   auto segment = Segment::make_shareable(kControlBytes + 2 * num_ranks * memory_bytes);
   segment->allocate(sizeof(WorldState));
-  segment->at<WorldState>(Segment::kFirst)->group =
-      SharedCommunicator::allocate(*segment, num_ranks);
+  WorldState& world = *segment->at<WorldState>(Segment::kFirst);
+  world.group = SharedCommunicator::allocate(*segment, num_ranks);
+  world.memory_bytes = memory_bytes;
   return segment;
 }
 
@@ -68,7 +69,6 @@ ProcessHost::ProcessHost(Rendezvous& rendezvous, int rank, int size, const Optio
   segment->close_address();
   domain_ = std::make_shared<Domain>(std::move(segment), Scope::kProcesses, process,
                                      options.timeout, static_cast<int>(ranks_.size()));
-  domain_->memory_bytes = memory_bytes;
   domain_->staging = std::make_unique<Arena>(domain_->reserve_memory(memory_bytes));
 }
 

@@ -180,6 +180,18 @@ TEST_CASE("ranks meet in the job's store") {
   CHECK(sums == std::array<int32_t, 3>{7, 7, 7});
 }
 
+TEST_CASE("every rank may reserve what the segment was made for, whatever it asked for itself") {
+  const TempFolder folder;
+  FolderRendezvous rendezvous(folder.path());
+  std::array<int64_t, 2> bytes{};
+  join_hosts(rendezvous,
+             {{.timeout = 10s, .memory_bytes = 1 << 20}, {.timeout = 10s, .memory_bytes = 1 << 30}},
+             [&](ProcessHost& host, int rank) {
+               bytes[static_cast<size_t>(rank)] = host.reserve_memory(int64_t{1} << 40).bytes;
+             });
+  CHECK(bytes == std::array<int64_t, 2>{1 << 20, 1 << 20});
+}
+
 TEST_CASE("memory that is given back is freed") {
   const TempFolder folder;
   FolderRendezvous rendezvous(folder.path());
