@@ -39,13 +39,22 @@ class BlockedSignals {
   sigset_t before_;
 };
 
+// As execve does, but before signals come through. What is ignored stays so (nohup).
+void reset_handlers() {
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN)
+      std::signal(signal, SIG_DFL);
+  }
+}
+
 // In the child: becomes the program, or writes errno to `report`. Other threads of the parent may
 // have held any lock when it forked, so this may do almost nothing.
 void become(const char* program, char* const* words, char* const* variables, pid_t parent,
             int report, const BlockedSignals& signals) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) raise(SIGKILL);  // it ended before the line above
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) std::signal(signal, SIG_DFL);
+  reset_handlers();
   signals.restore();
   execve(program, words, variables);
   const int error = errno;
@@ -64,7 +73,7 @@ int read_report(int report) {
 
 }  // namespace
 
-ChildProcess::ChildProcess(const Command& command) {
+ChildProcess::ChildProcess(const ChildCommand& command) {
   std::vector<std::string> words = command.words;
   std::vector<std::string> settings;
   for (const auto& [name, value] : command.variables) settings.push_back(name + "=" + value);

@@ -11,7 +11,7 @@
 
 namespace nemo {
 
-struct Command {
+struct ChildCommand {
   std::string program;             // a path
   std::vector<std::string> words;  // the first is the program's name
   Variables variables;             // all it has
@@ -22,7 +22,7 @@ struct Command {
 class ChildProcess {
  public:
   // A usage error where the program cannot be started.
-  explicit ChildProcess(const Command& command);
+  explicit ChildProcess(const ChildCommand& command);
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&&) = delete;

@@ -19,10 +19,10 @@ struct LaunchedTask {
   std::string_view launcher;  // "torchrun", "Slurm", "OpenMPI"
   int task = 0;               // 0 to num_tasks - 1
   int num_tasks = 1;
-  int local_task = 0;      // of its node
-  int num_nodes = 0;       // 0 = the launcher does not say
-  int cores_per_task = 0;  // likewise
-  StoreAddress store;      // the same for all tasks: at the first one, unless there is a parent
+  int local_task = 0;       // of its node
+  int num_nodes = 0;        // 0 = the launcher does not say
+  int cores_per_task = 0;   // likewise
+  StoreAddress store = {};  // the same for all tasks: at the first one, unless there is a parent
   int64_t parent = 0;  // pid of the nemo-cpp that started this rank and hosts the store; 0 = none
 
   bool operator==(const LaunchedTask&) const = default;

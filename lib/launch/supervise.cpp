@@ -74,7 +74,8 @@ class Supervisor {
     if (!supervision_.store.failure()) return;
     const Clock::time_point now = Clock::now();
     if (!deadline_) deadline_ = now + supervision_.grace;
-    if (now < *deadline_) return;
+    // The others have nothing to finish once the first, which may be rank 0, has.
+    if (now < *deadline_ && codes_[0] < 0) return;
     for (ChildProcess& rank : ranks_) rank.send(SIGKILL);
   }
 

@@ -17,7 +17,7 @@ struct Supervision {
   std::string host;
   // The signal that asks for a stop, 0 = none; passed on to the ranks.
   const std::atomic<int>& stop_signal;
-  // How long ranks may take to end once the job has failed; then they are killed.
+  // How long the first may take to end once the job has failed; then all are killed.
   std::chrono::nanoseconds grace;
 };
 

@@ -37,7 +37,7 @@ struct Launch {
   }
   void start(const std::string& words, int num_ranks) {
     const int rank = static_cast<int>(ranks.size());
-    Command command{NEMO_RANK_PROGRAM, {"rank"}, {}};
+    ChildCommand command{NEMO_RANK_PROGRAM, {"rank"}, {}};
     std::istringstream text(words);
     for (std::string word; text >> word;) command.words.push_back(word);
     command.variables = variables_of({.launcher = "torchrun",
@@ -84,7 +84,7 @@ TEST_CASE("a program that cannot be started is named") {
 }
 
 TEST_CASE("a child gets signals as if it had been started by hand") {
-  signal(SIGTERM, SIG_IGN);
+  signal(SIGTERM, [](int) {});
   ChildProcess child = shell("exec sleep 60");
   child.send(SIGTERM);
   signal(SIGTERM, SIG_DFL);
@@ -154,9 +154,21 @@ TEST_CASE("ranks that do not hear of the failure are killed after the grace") {
   launch.grace = 300ms;
   const auto start = Clock::now();
   CHECK(launch.run() == 4);
+  CHECK(seconds_since(start) > 0.3);
   CHECK(seconds_since(start) < 5);
   CHECK(launch.reason() == launch.name(1) + ": killed by signal 9");
   for (const ChildProcess& rank : launch.ranks) CHECK_FALSE(is_running(rank.pid()));
+}
+
+TEST_CASE("nobody waits for the others when rank 0, which has files to finish, has ended") {
+  for (const char* of_first : {"wait", "kill 9"}) {
+    Launch launch({of_first, "kill 9", "deaf"});
+    launch.grace = 60s;
+    const auto start = Clock::now();
+    CHECK(launch.run() == 4);
+    CHECK(seconds_since(start) < 20);
+    CHECK_FALSE(is_running(launch.ranks[2].pid()));
+  }
 }
 
 TEST_CASE("a rank that never joins is named in time, and killed") {
