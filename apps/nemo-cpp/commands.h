@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "lib/launch/environment.h"
 #include "lib/recipe/resolve.h"
 
 namespace nemo {
@@ -14,6 +15,7 @@ namespace nemo {
 // What main read of the process's surroundings; nothing else reads them.
 struct Environment {
   char** argv = nullptr;
+  Variables variables;
   std::string current_folder;  // absolute
   std::string recipe_folders;  // $NEMO_CPP_RECIPES, separated by colons
   int64_t num_gpus = 0;
@@ -31,6 +33,10 @@ CLI::Option* add_overrides(CLI::App& command, std::vector<std::string>& override
 
 // Writes to standard output. A usage error where it cannot be written whole.
 void print_document(const std::string& text);
+
+// To standard error; each line of a message is a mistake of its own. Where not even this can be
+// written, the exit code has to do.
+void print_errors(const std::string& message);
 
 Surroundings surroundings_of(const Environment& environment);
 

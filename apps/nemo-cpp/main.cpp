@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <sstream>
@@ -31,6 +30,17 @@ void open_standard_streams() {
     if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_RDWR);
 }
 
+Variables read_variables() {
+  Variables variables;
+  for (char** setting = environ; *setting; ++setting) {
+    const std::string_view text = *setting;
+    const size_t name_end = text.find('=');
+    if (name_end != std::string_view::npos)
+      variables.emplace(text.substr(0, name_end), text.substr(name_end + 1));
+  }
+  return variables;
+}
+
 Environment read_environment() {
   Environment environment;
   std::error_code error;
@@ -38,32 +48,22 @@ Environment read_environment() {
   if (error)
     throw_usage("the current folder cannot be used: {}; change to one that exists",
                 error.message());
-  if (const char* folders = std::getenv("NEMO_CPP_RECIPES")) environment.recipe_folders = folders;
+  environment.variables = read_variables();
+  const auto folders = environment.variables.find("NEMO_CPP_RECIPES");
+  if (folders != environment.variables.end()) environment.recipe_folders = folders->second;
   environment.num_cores = num_available_cores();
   return environment;
-}
-
-// Each line of a message is a mistake of its own. Where not even this can be written, the exit code
-// has to do.
-void print_errors(const std::string& message) {
-  std::istringstream lines(message);
-  for (std::string line; std::getline(lines, line);)
-    std::fputs(("error: " + line + "\n").c_str(), stderr);
 }
 
 // Prints the exception being handled; its exit code.
 ExitCode report_error() {
   try {
     throw;
-  } catch (const UserError& e) {
-    print_errors(e.what());
-    return e.code();
-  } catch (const InvariantError& e) {
-    print_errors(fmt::format("broken invariant, please report it: {}", e.what()));
   } catch (const std::exception& e) {
-    print_errors(fmt::format("unexpected, please report it: {}", e.what()));
+    const ErrorReport report = report_of(e);
+    print_errors(report.message);
+    return report.exit_code;
   }
-  return ExitCode::kInvariant;
 }
 
 // With --debug nothing is caught, so the stack is still that of the throw.
@@ -129,6 +129,13 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+
+void print_errors(const std::string& message) {
+  std::istringstream lines(message);
+  for (std::string line; std::getline(lines, line);)
+    std::fputs(("error: " + line + "\n").c_str(), stderr);
+}
+
 }  // namespace nemo
 
 int main(int argc, char** argv) {

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -14,6 +15,9 @@
 #include "apps/nemo-cpp/openmp_waiting.h"
 #include "apps/nemo-cpp/stop_signal.h"
 #include "lib/core/error.h"
+#include "lib/core/math.h"
+#include "lib/launch/launcher.h"
+#include "lib/launch/plan.h"
 #include "lib/launch/pretrain.h"
 #include "lib/recipe/runnable.h"
 #include "lib/recipe/shipped.h"
@@ -26,7 +30,7 @@ struct PretrainOptions {
   std::vector<std::string> overrides;
   bool dry_run = false;
   std::optional<int64_t> world;
-  std::string launch = "threads";
+  std::optional<std::string> launch;
 };
 
 // Read before main runs, so that since_start_s counts from the start of the process.
@@ -38,14 +42,44 @@ std::string host_name() {
   return name;
 }
 
-int train(const ResolvedRecipe& resolved, const Environment& environment) {
-  if (resolved.recipe.trainer.threads_per_rank > 1) limit_openmp_spinning(environment.argv);
+std::optional<LaunchMode> launch_mode(const PretrainOptions& options) {
+  if (!options.launch) return std::nullopt;
+  return *options.launch == "threads" ? LaunchMode::kThreads : LaunchMode::kProcesses;
+}
+
+int launch_ranks(const ResolvedRecipe& run, const LaunchPlan& plan,
+                 const std::optional<LaunchedTask>& task, const Environment& environment) {
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::vector<std::string> words;
+  for (char** word = environment.argv; *word; ++word) words.emplace_back(*word);
+  return run_launcher({.plan = plan,
+                       .world_size = narrow<int>(run.sizes.world),
+                       .task = task,
+                       .rank_command = {program, words, environment.variables},
+                       .host = host_name(),
+                       .timeout = comm_timeout(run.recipe),
+                       .stop_signal = catch_stop_signals(/*has_parent=*/false)});
+}
+
+[[noreturn]] void end_now(const Failure& failure) {
+  print_errors(failure.reason);
+  _exit(static_cast<int>(failure.exit_code));
+}
+
+int train(const ResolvedRecipe& run, const std::optional<LaunchedTask>& task,
+          std::optional<LaunchMode> mode, const Environment& environment) {
+  const LaunchPlan plan = plan_launch(run, task, mode);
+  if (plan.role == LaunchPlan::Role::kLauncher) return launch_ranks(run, plan, task, environment);
+  if (run.recipe.trainer.threads_per_rank > 1) limit_openmp_spinning(environment.argv);
   const auto log = make_stderr_logger(/*debug=*/false);
-  return run_pretrain(resolved, {.version = NEMO_VERSION,
-                                 .host = host_name(),
-                                 .stop_signal = catch_stop_signals(),
-                                 .process_start = process_start,
-                                 .log = *log});
+  const PretrainEnvironment around = {
+      .version = NEMO_VERSION,
+      .host = host_name(),
+      .stop_signal = catch_stop_signals(/*has_parent=*/task && task->parent != 0),
+      .process_start = process_start,
+      .log = *log};
+  return plan.role == LaunchPlan::Role::kRank ? run_process_pretrain(run, around, *task, end_now)
+                                              : run_thread_pretrain(run, around);
 }
 
 int pretrain(const PretrainOptions& options, const Environment& environment) {
@@ -59,16 +93,16 @@ int pretrain(const PretrainOptions& options, const Environment& environment) {
       find_recipe(options.recipe, environment.current_folder, environment.recipe_folders);
   Surroundings surroundings = surroundings_of(environment);
   surroundings.dry_run_world = options.world;
+  const std::optional<LaunchedTask> task = find_launcher(environment.variables);
+  surroundings.launcher = launcher_tasks(task);
   const ResolvedRecipe resolved = resolve(text, options.overrides, surroundings);
   if (options.dry_run) {
     print_document(dry_run_document(resolved));
     return 0;
   }
-  std::vector<std::string> refused = not_runnable(resolved);
-  if (options.launch != "threads")
-    refused.push_back(fmt::format("--launch: {} cannot run yet; threads would do", options.launch));
+  const std::vector<std::string> refused = not_runnable(resolved);
   if (!refused.empty()) throw_usage("{}", fmt::join(refused, "\n"));
-  return train(resolved, environment);
+  return train(resolved, task, launch_mode(options), environment);
 }
 
 }  // namespace
@@ -107,9 +141,10 @@ void add_pretrain(CLI::App& app, const Environment& environment, Command& chosen
       ->add_option("--world", options->world,
                    "With --dry-run: the number of ranks, instead of devices * nodes")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 32).description("ranks"));
-  command->add_option("--launch", options->launch, "How one command runs its local ranks")
-      ->check(CLI::IsMember({"threads", "processes"}))
-      ->capture_default_str();
+  command
+      ->add_option("--launch", options->launch,
+                   "How one command runs its local ranks; threads unless told otherwise")
+      ->check(CLI::IsMember({"threads", "processes"}));
   add_overrides(*command, options->overrides);
   command->footer(
       "`nemo-cpp recipes show NAME` lists every key with its value, source, unit and help.");

@@ -10,9 +10,10 @@ namespace nemo {
 namespace {
 
 std::atomic<int> stop_signal{0};
+std::atomic<bool> second_interrupt_ends{true};
 
 void on_signal(int signal) {
-  if (signal == SIGINT && stop_signal.load() == SIGINT)
+  if (signal == SIGINT && stop_signal.load() == SIGINT && second_interrupt_ends.load())
     _exit(static_cast<int>(ExitCode::kInterrupted));
   int none = 0;
   // Ctrl-C ends what reads our lines too: that they cannot be written is then no reason of its own.
@@ -30,8 +31,9 @@ bool is_ignored(int signal) {
 
 }  // namespace
 
-const std::atomic<int>& catch_stop_signals() {
+const std::atomic<int>& catch_stop_signals(bool has_parent) {
   static_assert(std::atomic<int>::is_always_lock_free, "stores in a signal handler");
+  second_interrupt_ends = !has_parent;
   struct sigaction action {};
   action.sa_handler = on_signal;
   for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGPIPE}) sigaction(signal, &action, nullptr);

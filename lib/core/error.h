@@ -47,6 +47,13 @@ template <typename... Args>
   throw UserError(ExitCode::kData, fmt::format(format, std::forward<Args>(args)...));
 }
 
+// What a user reads of an exception, and the exit code that goes with it.
+struct ErrorReport {
+  std::string message;  // may hold several mistakes, a line each
+  ExitCode exit_code;
+};
+ErrorReport report_of(const std::exception& error);
+
 [[noreturn]] void throw_invariant(const char* file, int line, const char* condition,
                                   const std::string& message);
 

@@ -50,8 +50,8 @@ int64_t least_memory(const ResolvedRecipe& run) {
   return static_cast<int64_t>(std::min(state + activation, kMost));
 }
 
-void check_threads_start(const Recipe& recipe) {
-  const int64_t num_threads = recipe.trainer.devices * recipe.trainer.threads_per_rank;
+void check_threads_start(const Recipe& recipe, int64_t num_ranks) {
+  const int64_t num_threads = num_ranks * recipe.trainer.threads_per_rank;
   std::latch all_tried(1);
   std::vector<std::jthread> threads;
   try {
@@ -62,7 +62,7 @@ void check_threads_start(const Recipe& recipe) {
     throw_usage(
         "[trainer.devices] {} of {} start ({} * trainer.threads_per_rank {}): {}; a higher "
         "`ulimit -u` or fewer of them would do",
-        threads.size(), counted(num_threads, "thread"), counted(recipe.trainer.devices, "rank"),
+        threads.size(), counted(num_threads, "thread"), counted(num_ranks, "rank"),
         recipe.trainer.threads_per_rank, e.code().message());
   }
 }

@@ -26,8 +26,8 @@ void check_memory(int64_t bytes_per_rank, int64_t num_ranks, const Host& host);
 // hopeless recipe is refused at once, and none reaches the exact prediction whose sizes overflow.
 int64_t least_memory(const ResolvedRecipe& run);
 
-// Starts as many threads at once as the ranks will, and ends them: no count of a limit tells what
-// is left of it. A usage error where one does not start.
-void check_threads_start(const Recipe& recipe);
+// Starts as many threads at once as `num_ranks` ranks of this process will, and ends them: no count
+// of a limit tells what is left of it. A usage error where one does not start.
+void check_threads_start(const Recipe& recipe, int64_t num_ranks);
 
 }  // namespace nemo

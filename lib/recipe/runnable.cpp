@@ -15,8 +15,8 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   };
   need(r.trainer.accelerator == Accelerator::kCpu, "trainer.accelerator",
        to_string(r.trainer.accelerator), "cpu");
-  need(r.trainer.accelerator != Accelerator::kCpu || r.trainer.devices <= kMaxThreadRanks,
-       "trainer.devices", r.trainer.devices, fmt::format("1 to {}", kMaxThreadRanks));
+  need(r.trainer.accelerator != Accelerator::kCpu || r.trainer.devices <= kMaxHostRanks,
+       "trainer.devices", r.trainer.devices, fmt::format("1 to {}", kMaxHostRanks));
   need(r.trainer.num_nodes == 1, "trainer.num_nodes", r.trainer.num_nodes, "1");
   const PrecisionConfig& q = r.precision;
   need(r.trainer.precision == PrecisionPreset::k32, "trainer.precision",

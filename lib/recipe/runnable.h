@@ -8,8 +8,8 @@
 
 namespace nemo {
 
-// Ranks are threads of one process, which can be no more than this.
-inline constexpr int64_t kMaxThreadRanks = 256;
+// Ranks of one host, threads or processes, can be no more than this.
+inline constexpr int64_t kMaxHostRanks = 256;
 
 // One line for each, "<key>: <value> cannot run yet; <what runs> would do"; empty means it runs.
 // A key that no code reads yet is here, unless the sizes leave it nothing to do (pp_schedule with

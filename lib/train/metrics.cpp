@@ -38,12 +38,12 @@ void MetricsWriter::write(const StartRecord& r) {
   Json mesh;
   for (const auto& [axis, size] : r.mesh) mesh[axis] = size;
   Json ranks = Json::array();
-  for (int rank = 0; rank < r.world; ++rank)
-    ranks.push_back({{"rank", rank}, {"host", r.host}, {"pid", r.pid}});
+  for (const Member& member : r.ranks)
+    ranks.push_back({{"rank", member.rank}, {"host", member.host}, {"pid", member.pid}});
   const Json line = {{"event", "start"},
                      {"time", r.time},
                      {"version", r.version},
-                     {"world", r.world},
+                     {"world", ranks.size()},
                      {"mesh", mesh},
                      {"num_parameters", r.num_parameters},
                      {"num_active_parameters", r.num_active_parameters},
@@ -51,7 +51,9 @@ void MetricsWriter::write(const StartRecord& r) {
                      {"first_step", r.first_step},
                      {"ranks", ranks}};
   file_.append(text_of(line), ExitCode::kUsage);
-  if (tensorboard_) events_.emplace(folder_ / "tensorboard", r.host, r.pid, r.first_step);
+  if (!tensorboard_) return;
+  const Member& writer = r.ranks.at(0);
+  events_.emplace(folder_ / "tensorboard", writer.host, writer.pid, r.first_step);
 }
 
 void MetricsWriter::write(const StepRecord& r) {

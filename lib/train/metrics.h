@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/comm/store/job.h"
 #include "lib/train/event_file.h"
 #include "lib/train/run_file.h"
 
@@ -18,14 +19,12 @@ namespace nemo {
 struct StartRecord {
   std::string time;  // ISO 8601, UTC
   std::string version;
-  int world;
   std::vector<std::pair<std::string, int64_t>> mesh;
   int64_t num_parameters;
   int64_t num_active_parameters;
   int64_t predicted_peak_memory_bytes;
   int64_t first_step;
-  std::string host;
-  int64_t pid;
+  std::vector<Member> ranks;  // in order
 };
 
 struct StepRecord {

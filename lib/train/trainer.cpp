@@ -41,16 +41,16 @@ TrainResult Trainer::run() {
   for (int64_t number = 1; number <= recipe_.trainer.max_steps; ++number) {
     const Clock::time_point start = Clock::now();
     const Step step = train_step();
-    const bool last = number == recipe_.trainer.max_steps || step.stop;
+    const bool last = number == recipe_.trainer.max_steps || step.stop_signal != 0;
     if (last || step.skipped || number == 1 || number % recipe_.log.every == 0)
       log(number, step, seconds_since(start));
     if (step.skipped && recipe_.trainer.non_finite == NonFinite::kStop)
-      return {number, EndReason::kDiverged};
+      return {number, EndReason::kDiverged, 0};
     const int64_t interval = recipe_.trainer.val_check_interval;
     if (interval > 0 && (number % interval == 0 || last)) evaluate(number);
-    if (step.stop) return {number, EndReason::kSignal};
+    if (step.stop_signal != 0) return {number, EndReason::kSignal, step.stop_signal};
   }
-  return {recipe_.trainer.max_steps, EndReason::kMaxSteps};
+  return {recipe_.trainer.max_steps, EndReason::kMaxSteps, 0};
 }
 
 Trainer::Step Trainer::train_step() {
@@ -83,13 +83,13 @@ void Trainer::run_microbatches() {
 
 // Sums the loss over the ranks that saw other tokens, and learns whether any rank is to stop.
 void Trainer::share(Step& step) {
-  int32_t stop = inputs_.stop_signal.load() != 0;
+  int32_t signal = inputs_.stop_signal.load();
   Work loss = mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "loss");
-  Work wish = world_.all_reduce(Tensor(&stop, DType::kI32, {1}), ReduceOp::kMax, "stop");
+  Work wish = world_.all_reduce(Tensor(&signal, DType::kI32, {1}), ReduceOp::kMax, "stop");
   loss.wait(stream_);
   wish.wait(stream_);
   step.loss = item<double>(loss_sum_) / static_cast<double>(tokens_per_step_);
-  step.stop = stop != 0;
+  step.stop_signal = signal;
 }
 
 void Trainer::evaluate(int64_t step_number) {
@@ -106,7 +106,7 @@ void Trainer::evaluate(int64_t step_number) {
   const int64_t num_tokens = num_samples * recipe_.data.seq_length;
   const EvalRecord record = {step_number, item<double>(loss_sum_) / static_cast<double>(num_tokens),
                              num_tokens};
-  inputs_.metrics.write(record);
+  inputs_.metrics->write(record);
   check_printed(print_eval(record));
 }
 
@@ -132,7 +132,7 @@ void Trainer::log(int64_t step_number, const Step& step, double step_time_s) {
   record.loss_scale = 1;
   record.skipped = step.skipped;
   record.since_start_s = seconds_since(inputs_.process_start);
-  inputs_.metrics.write(record);
+  inputs_.metrics->write(record);
   check_printed(print_step(record, recipe_.trainer.max_steps));
 }
 

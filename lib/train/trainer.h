@@ -18,8 +18,8 @@ namespace nemo {
 struct TrainInputs {
   const ResolvedRecipe& run;
   const Dataset& dataset;
-  // Used by rank 0 alone.
-  MetricsWriter& metrics;
+  // Used by rank 0 alone; null in a process without it.
+  MetricsWriter* metrics;
   // The signal that asked for a stop, 0 = none; set from a signal handler.
   const std::atomic<int>& stop_signal;
   Clock::time_point process_start;
@@ -30,6 +30,7 @@ enum class EndReason { kMaxSteps, kSignal, kDiverged };
 struct TrainResult {
   int64_t last_step;
   EndReason reason;
+  int signal;  // of kSignal: the one that some rank was sent
 };
 
 // One rank's training run.
@@ -40,8 +41,8 @@ class Trainer {
     double loss;
     double grad_norm;  // before clipping
     double lr;
-    bool stop;     // some rank was asked to
-    bool skipped;  // not finite: nothing was updated
+    int stop_signal;  // that some rank was sent, 0 = none
+    bool skipped;     // not finite: nothing was updated
   };
 
   // Builds this rank's share of the model and fills its weights. Belongs to the calling thread;

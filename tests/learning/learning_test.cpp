@@ -22,7 +22,7 @@ TEST_CASE("llama_tiny on four ranks beats a byte-trigram model on held-out text"
               {.current_folder = std::filesystem::current_path().string(), .num_cores = 2});
   const std::atomic<int> no_signal{0};
   const auto log = make_stderr_logger(false);
-  CHECK(run_pretrain(run, {"test", "host", no_signal, Clock::now(), *log}) == 0);
+  CHECK(run_thread_pretrain(run, {"test", "host", no_signal, Clock::now(), *log}) == 0);
 
   std::ifstream file(folder / "metrics.jsonl");
   double first_loss = 0, last_loss = 0, held_out = INFINITY;

@@ -35,7 +35,7 @@ inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
   const TempFolder folder;
   MetricsWriter metrics(folder.path(), /*tensorboard=*/false);
   const std::atomic<int> no_signal{0};
-  const TrainInputs inputs = {run, dataset, metrics, no_signal, Clock::now()};
+  const TrainInputs inputs = {run, dataset, &metrics, no_signal, Clock::now()};
   run_ranks(static_cast<int>(run.sizes.world), std::chrono::seconds(60),
             [&](int rank, Communicator& world) {
               Trainer trainer(inputs, world);

@@ -69,8 +69,9 @@ TEST_CASE("the least memory is state and an activation, and below the prediction
 }
 
 TEST_CASE("threads that can start leave no trace") {
-  CHECK(usage_error_of(
-            [] { check_threads_start(small_run({"trainer.threads_per_rank=9"}).recipe); }) == "");
+  CHECK(usage_error_of([] {
+          check_threads_start(small_run({"trainer.threads_per_rank=9"}).recipe, 1);
+        }) == "");
 }
 
 #if !defined(NEMO_SANITIZED)  // sanitizers need more address space than any limit
@@ -78,7 +79,7 @@ TEST_CASE("threads that can start leave no trace") {
 TEST_CASE("threads that cannot start are a usage error that names what to raise") {
   const Recipe many = small_run({"dp_size=8", "trainer.threads_per_rank=100"}).recipe;
   const LittleAddressSpace little(rlim_t{100} << 20);
-  const std::string error = usage_error_of([&] { check_threads_start(many); });
+  const std::string error = usage_error_of([&] { check_threads_start(many, 8); });
   CHECK(error.starts_with("[trainer.devices] "));
   CHECK(
       error.ends_with(" of 800 threads start (8 ranks * trainer.threads_per_rank 100): Resource "

@@ -28,10 +28,8 @@ TEST_CASE("every event is one line with the fields the contract names") {
   {
     MetricsWriter writer(folder.path(), /*tensorboard=*/false);
     StartRecord start{};
-    start.world = 2;
     start.mesh = {{"tp", 1}, {"dp", 2}};
-    start.host = "h";
-    start.pid = 7;
+    start.ranks = {{0, "h", 7}, {1, "g", 8}};
     start.first_step = 1;
     writer.write(start);
     StepRecord step{};
@@ -50,7 +48,7 @@ TEST_CASE("every event is one line with the fields the contract names") {
   CHECK(lines[0]["event"] == "start");
   CHECK(lines[0]["mesh"]["dp"] == 2);
   CHECK(lines[0]["ranks"] ==
-        nlohmann::json::parse(R"([{"rank":0,"host":"h","pid":7},{"rank":1,"host":"h","pid":7}])"));
+        nlohmann::json::parse(R"([{"rank":0,"host":"h","pid":7},{"rank":1,"host":"g","pid":8}])"));
   for (const char* key : {"time", "version", "world", "num_parameters", "num_active_parameters",
                           "predicted_peak_memory_bytes", "first_step"})
     CHECK(lines[0].contains(key));
@@ -75,6 +73,7 @@ TEST_CASE("tensorboard holds the figures of every step and evaluation line") {
   {
     MetricsWriter writer(folder.path(), /*tensorboard=*/true);
     StartRecord start{};
+    start.ranks = {{0, "h", 7}};
     start.first_step = 3;
     writer.write(start);
     StepRecord step{};
