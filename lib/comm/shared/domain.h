@@ -2,9 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "lib/comm/shared/event.h"
 #include "lib/comm/shared/poison.h"
@@ -13,23 +16,31 @@
 
 namespace nemo::shared {
 
+// What a rank sleeps for, so that others who miss it know that it is not to blame.
+struct alignas(64) Sleep {
+  std::atomic<int64_t> counter;   // where in the segment; 0 = it does not sleep
+  std::atomic<int64_t> sequence;  // until the counter is above it
+};
+
 // In the segment, as its first block.
 struct WorldState {
   PoisonState poison;
-  int64_t group;         // where the group of all ranks is
-  int64_t memory_bytes;  // the most that reserve_memory gives; processes only
+  int64_t group;                        // where the group of all ranks is
+  int64_t memory_bytes;                 // the most that reserve_memory gives; processes only
+  std::array<Sleep, kMaxRanks> sleeps;  // of Domain::ranks
 };
 
 // A process's end of it; whoever makes the segment allocates the WorldState.
 struct Domain {
   Domain(std::shared_ptr<Segment> segment_, Scope scope_, int process,
-         std::chrono::nanoseconds timeout_, int num_ranks)
+         std::chrono::nanoseconds timeout_, std::vector<int> ranks_)
       : segment(std::move(segment_)),
         scope(scope_),
         world(*segment->at<WorldState>(Segment::kFirst)),
         poison(world.poison, process),
         timeout(timeout_),
-        may_spin(num_ranks <= num_available_cores()) {}
+        ranks(std::move(ranks_)),
+        may_spin(std::ssize(ranks) <= num_available_cores()) {}
 
   // What addresses in the segment are relative to: nothing where every rank has the same.
   uintptr_t base() const {
@@ -39,6 +50,16 @@ struct Domain {
   bool reaches(const Tensor& tensor) const {
     return scope == Scope::kThreads || !tensor || tensor.numel() == 0 ||
            segment->contains(tensor.raw(), tensor.bytes());
+  }
+  Sleep& sleep_of(int rank) const {
+    return world.sleeps[static_cast<size_t>(std::ranges::lower_bound(ranks, rank) - ranks.begin())];
+  }
+  // Whether the rank sleeps for what has not come yet.
+  bool waits(int rank) const {
+    const Sleep& sleep = sleep_of(rank);
+    const int64_t counter = sleep.counter.load();
+    return counter != 0 &&
+           segment->at<std::atomic<int64_t>>(counter)->load() <= sleep.sequence.load();
   }
   // See Communicator::reserve_memory.
   AddressRange reserve_memory(int64_t bytes) const {
@@ -51,7 +72,8 @@ struct Domain {
   WorldState& world;
   Poison poison;
   std::chrono::nanoseconds timeout;
-  bool may_spin;                   // the ranks do not outnumber the cores
+  std::vector<int> ranks;          // of the world, that share the segment; ascending
+  bool may_spin;                   // they do not outnumber the cores
   std::unique_ptr<Arena> staging;  // of copies of what peers do not reach; processes only
 };
 

@@ -68,7 +68,7 @@ ProcessHost::ProcessHost(Rendezvous& rendezvous, int rank, int size, const Optio
   if (!segment) segment = make_segment(1, memory_bytes);
   segment->close_address();
   domain_ = std::make_shared<Domain>(std::move(segment), Scope::kProcesses, process,
-                                     options.timeout, static_cast<int>(ranks_.size()));
+                                     options.timeout, ranks_);
   domain_->staging = std::make_unique<Arena>(domain_->reserve_memory(memory_bytes));
 }
 

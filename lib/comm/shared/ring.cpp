@@ -108,10 +108,9 @@ void Ring::begin(int64_t sequence) {
 void Ring::wait(int64_t sequence) {
   Slot& s = slot(sequence);
   if (domain_.poison.is_set()) fail(sequence);
-  auto is_complete = [&] { return s.complete.load() > sequence; };
-  await(sequence, [&] { return s.ready.load() > sequence; });
-  if (!is_complete()) work(sequence);
-  await(sequence, is_complete);
+  await(s.ready, sequence);
+  if (s.complete.load() <= sequence) work(sequence);
+  await(s.complete, sequence);
 }
 
 // A rank that fails sets the poison and then waits for num_workers to be zero; a worker counts
@@ -145,24 +144,36 @@ int64_t Ring::run_chunks(int64_t sequence) {
   return num_done;
 }
 
-template <typename Predicate>
-void Ring::await(int64_t sequence, Predicate is_done) {
-  if (is_done()) return;
+void Ring::await(const std::atomic<int64_t>& counter, int64_t sequence) {
+  if (counter.load() > sequence) return;
   const Clock::time_point start = Clock::now();
   for (Clock::duration spent{}; spent < kPatience; spent = Clock::now() - start) {
-    if (is_done()) return;
+    if (counter.load() > sequence) return;
     if (domain_.may_spin && spent < kSpin)
       pause_cpu();
     else
       std::this_thread::yield();
   }
-  for (const Clock::time_point deadline = start + domain_.timeout;;) {
+  Sleep& sleep = domain_.sleep_of(world_ranks_[static_cast<size_t>(member_)]);
+  sleep.sequence = sequence;
+  sleep.counter = reinterpret_cast<const std::byte*>(&counter) - domain_.segment->at<std::byte>(0);
+  sleep_until(counter, sequence);
+  sleep.counter = 0;
+}
+
+// When the time is up and all that are missed wait for others, one of those knows better whom to
+// name and is given as long again; only ranks that wait in a circle take it.
+void Ring::sleep_until(const std::atomic<int64_t>& counter, int64_t sequence) {
+  for (const Clock::time_point deadline = Clock::now() + domain_.timeout;;) {
     const uint32_t epoch = event_->epoch();
-    if (is_done()) return;
+    if (counter.load() > sequence) return;
     const Clock::time_point now = Clock::now();
-    if (!domain_.poison.is_set() && now >= deadline) domain_.poison.set(timeout_message(sequence));
+    const bool is_late =
+        now >= deadline && (!late_ranks(sequence).empty() || now >= deadline + domain_.timeout);
+    if (is_late && !domain_.poison.is_set()) domain_.poison.set(timeout_message(sequence));
     if (domain_.poison.is_set()) fail(sequence);
-    event_->wait(epoch, std::min(deadline, now + kNap), domain_.scope);
+    const Clock::time_point nap = now + kNap;
+    event_->wait(epoch, now < deadline ? std::min(deadline, nap) : nap, domain_.scope);
   }
 }
 
@@ -189,15 +200,29 @@ std::string Ring::describe(int64_t sequence) const {
                      sequence);
 }
 
-std::string Ring::timeout_message(int64_t sequence) {
+std::vector<int> Ring::missing_ranks(int64_t sequence) {
   std::vector<int> missing;
   for (int i = 0; i < size(); ++i)
     if (lane(sequence, i).arrived.load() <= sequence)
       missing.push_back(world_ranks_[static_cast<size_t>(i)]);
+  return missing;
+}
+
+std::vector<int> Ring::late_ranks(int64_t sequence) {
+  std::vector<int> ranks = missing_ranks(sequence);
+  if (ranks.empty()) ranks = world_ranks_;
+  std::erase_if(ranks, [this](int rank) { return domain_.waits(rank); });
+  return ranks;
+}
+
+std::string Ring::timeout_message(int64_t sequence) {
+  const std::vector<int> missing = missing_ranks(sequence);
+  std::vector<int> late = late_ranks(sequence);
+  if (late.empty()) late = missing;
   const std::string who =
-      missing.empty() ? "all ranks arrived but did not finish"
-                      : fmt::format("{} {} did not arrive", missing.size() == 1 ? "rank" : "ranks",
-                                    fmt::join(missing, ", "));
+      late.empty() ? "all ranks arrived but did not finish"
+                   : fmt::format("{} {} did not {}", late.size() == 1 ? "rank" : "ranks",
+                                 fmt::join(late, ", "), missing.empty() ? "finish" : "arrive");
   return fmt::format(
       "{}: {} within {:g} s; find what holds them up, or raise trainer.comm_timeout_s",
       describe(sequence), who, std::chrono::duration<double>(domain_.timeout).count());

@@ -68,11 +68,16 @@ class Ring {
   void begin(int64_t sequence);
   void work(int64_t sequence);
   int64_t run_chunks(int64_t sequence);
-  template <typename Predicate>
-  void await(int64_t sequence, Predicate is_done);
+  // Returns when a counter of the slot is above the sequence number.
+  void await(const std::atomic<int64_t>& counter, int64_t sequence);
+  void sleep_until(const std::atomic<int64_t>& counter, int64_t sequence);
   [[noreturn]] void fail(int64_t sequence);
   void drain(int64_t sequence);
   std::string describe(int64_t sequence) const;
+  // Of those that did not arrive, or of all where all have: the ones that do not sleep for others
+  // themselves.
+  std::vector<int> late_ranks(int64_t sequence);
+  std::vector<int> missing_ranks(int64_t sequence);
   std::string timeout_message(int64_t sequence);
 
   Domain& domain_;

@@ -22,7 +22,7 @@ ThreadWorld::ThreadWorld(int num_ranks, std::chrono::nanoseconds timeout) {
   std::iota(ranks_.begin(), ranks_.end(), 0);
   std::shared_ptr<Segment> segment = Segment::make_private(kSegmentBytes);
   segment->allocate(sizeof(WorldState));
-  domain_ = std::make_shared<Domain>(std::move(segment), Scope::kThreads, 0, timeout, num_ranks);
+  domain_ = std::make_shared<Domain>(std::move(segment), Scope::kThreads, 0, timeout, ranks_);
   domain_->world.group = SharedCommunicator::allocate(*domain_->segment, num_ranks);
 }
 

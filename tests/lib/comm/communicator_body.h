@@ -321,6 +321,45 @@ TEST_CASE_TEMPLATE_DEFINE("a wait that takes too long names the ranks that are m
                             "arrive within 0.5 s; "));
 }
 
+// Rank 1 is missed before rank 3 is, and so on, but only rank 2 waits for nobody.
+TEST_CASE_TEMPLATE_DEFINE("a timeout names who hangs, not who waits for it", Backend, chain_body) {
+  std::array<std::string, 4> errors;
+  std::atomic<int> num_errors = 0;
+  auto body = [&](TestRank& r) {
+    const auto pair = r.world.split(r.rank / 2, "pair");
+    const auto other = r.world.split(r.rank % 2, "other");
+    r.world.barrier("ready");
+    if (r.rank != 2) {
+      std::this_thread::sleep_for(r.rank * 100ms);
+      Communicator& group = r.rank == 1 ? *other : *pair;
+      errors[static_cast<size_t>(r.rank)] = comm_error([&] { group.barrier("wait"); });
+      ++num_errors;
+    }
+    while (num_errors < 3) std::this_thread::sleep_for(1ms);
+    r.world.barrier("end");
+  };
+  CHECK_THROWS_AS(Backend::run(4, 500ms, body), CommError);
+  for (const size_t rank : {0, 1, 3})
+    CHECK(errors[rank].starts_with(
+        "[barrier \"wait\"] group pair, sequence 0: rank 2 did not arrive within 0.5 s; "));
+}
+
+TEST_CASE_TEMPLATE_DEFINE("ranks that wait in a circle end all the same", Backend, circle_body) {
+  std::array<std::string, 2> errors;
+  auto body = [&](TestRank& r) {
+    const auto left = r.world.split(0, "left");
+    const auto right = r.world.split(0, "right");
+    Communicator& first = r.rank == 0 ? *left : *right;
+    errors[static_cast<size_t>(r.rank)] = comm_error([&] { first.barrier("first"); });
+    r.world.barrier("end");
+  };
+  const auto start = std::chrono::steady_clock::now();
+  CHECK_THROWS_AS(Backend::run(2, 300ms, body), CommError);
+  CHECK(std::chrono::steady_clock::now() - start < 5s);
+  CHECK(errors[0] == errors[1]);
+  CHECK(errors[0].find(" did not arrive within 0.3 s; ") != std::string::npos);
+}
+
 TEST_CASE_TEMPLATE_DEFINE("poison ends waits in every group, before and after", Backend,
                           poison_body) {
   std::array<std::vector<std::string>, 3> errors;

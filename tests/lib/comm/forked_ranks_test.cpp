@@ -122,3 +122,25 @@ TEST_CASE("peers of a rank that is killed in an operation end when they are told
   }
   CHECK(seconds_since(start) < 10);
 }
+
+TEST_CASE("a rank that is stopped in the middle of anything is named") {
+  const TempFolder folder;
+  FolderRendezvous rendezvous(folder.path());
+  auto ranks = fork_ranks(kNumRanks, [&](int rank) {
+    run_until_error(folder, rank, 1s, [&](TestRank& r, Rendezvous& news) {
+      Tensor x(r.arena, DType::kF32, {1 << 20}, MemoryCategory::kGradients, "x");
+      std::fill_n(x.data<float>(), x.numel(), 0.0f);
+      news.set(fmt::format("started/{}", r.rank), "");
+      for (;;) r.world.all_reduce(x, ReduceOp::kSum, "sum").wait(r.stream);
+    });
+  });
+  for (int rank = 0; rank < kNumRanks; ++rank) rendezvous.get(fmt::format("started/{}", rank));
+  std::this_thread::sleep_for(20ms);
+  ranks[1].kill(SIGSTOP);
+  for (size_t rank : {0, 2}) {
+    CHECK(ranks[rank].wait() == 0);
+    const std::string error = rendezvous.get(fmt::format("error/{}", rank));
+    CHECK(error.find(": rank 1 did not ") != std::string::npos);
+    CHECK(error.find(" within 1 s; ") != std::string::npos);
+  }
+}

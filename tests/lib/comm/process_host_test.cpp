@@ -39,6 +39,8 @@ TEST_CASE_TEMPLATE_INVOKE(split_body, Processes);
 TEST_CASE_TEMPLATE_INVOKE(interleaved_body, Processes);
 TEST_CASE_TEMPLATE_INVOKE(barrier_body, Processes);
 TEST_CASE_TEMPLATE_INVOKE(timeout_body, Processes);
+TEST_CASE_TEMPLATE_INVOKE(chain_body, Processes);
+TEST_CASE_TEMPLATE_INVOKE(circle_body, Processes);
 TEST_CASE_TEMPLATE_INVOKE(poison_body, Processes);
 
 namespace {

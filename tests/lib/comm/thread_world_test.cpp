@@ -29,6 +29,8 @@ TEST_CASE_TEMPLATE_INVOKE(split_body, Threads);
 TEST_CASE_TEMPLATE_INVOKE(interleaved_body, Threads);
 TEST_CASE_TEMPLATE_INVOKE(barrier_body, Threads);
 TEST_CASE_TEMPLATE_INVOKE(timeout_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(chain_body, Threads);
+TEST_CASE_TEMPLATE_INVOKE(circle_body, Threads);
 TEST_CASE_TEMPLATE_INVOKE(poison_body, Threads);
 
 TEST_CASE("ranks that call different operations all learn who called what") {
