@@ -2,7 +2,8 @@
 
 add_library(nemo_options INTERFACE)
 target_include_directories(nemo_options INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(nemo_options INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+target_link_libraries(nemo_options INTERFACE OpenMP::OpenMP_CXX)
+target_compile_options(nemo_options INTERFACE -Wall -Wextra -Wshadow -Winvalid-pch -Wconversion -Wno-sign-conversion
                                               -Werror)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1")
 # Unoptimised: compiling with sanitizers costs more than running with them.
@@ -11,6 +12,25 @@ if(NEMO_SANITIZE)
   add_compile_options(-fsanitize=${NEMO_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${NEMO_SANITIZE})
   add_compile_definitions(NEMO_SANITIZED=1)
+endif()
+
+# The sanitizer presets spend most of their time in standard headers: precompiled, one for the program
+# and one for the tests. The others do without, so that an include that is missing shows.
+function(nemo_precompiled target headers)
+  if(NEMO_SANITIZE)
+    target_precompile_headers(${target} REUSE_FROM ${headers})
+  endif()
+endfunction()
+if(NEMO_SANITIZE)
+  set(common <algorithm> <array> <atomic> <chrono> <cmath> <filesystem> <fstream> <functional> <map> <memory>
+             <mutex> <numeric> <optional> <set> <span> <sstream> <string> <string_view> <system_error>
+             <thread> <utility> <vector> <fmt/format.h> <fmt/ranges.h>)
+  foreach(headers nemo_headers nemo_test_headers)
+    add_library(${headers} OBJECT ${PROJECT_SOURCE_DIR}/cmake/headers.cpp)
+    target_link_libraries(${headers} PRIVATE nemo_options fmt::fmt Threads::Threads)
+  endforeach()
+  target_precompile_headers(nemo_headers PRIVATE ${common})
+  target_precompile_headers(nemo_test_headers PRIVATE ${common} <doctest/doctest.h>)
 endif()
 
 # Compute threads wait as the program's do (apps/nemo-cpp/openmp_waiting.cpp).
@@ -25,6 +45,7 @@ function(nemo_room name)
   if(sources)
     add_library(nemo_${name} STATIC ${sources})
     target_link_libraries(nemo_${name} PUBLIC nemo_options ${ROOM_USES})
+    nemo_precompiled(nemo_${name} nemo_headers)
   else()
     add_library(nemo_${name} INTERFACE)
     target_link_libraries(nemo_${name} INTERFACE nemo_options ${ROOM_USES})
@@ -44,6 +65,7 @@ function(nemo_test name folder)
   endif()
   add_executable(test_${name} ${sources})
   target_link_libraries(test_${name} PRIVATE nemo_test_main ${TEST_USES})
+  nemo_precompiled(test_${name} nemo_test_headers)
   add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT}
                        ENVIRONMENT "${NEMO_TEST_ENVIRONMENT}")
