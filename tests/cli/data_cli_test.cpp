@@ -40,7 +40,14 @@ TEST_CASE("each of the damaged files ends data verify with 3 and one line that n
   const test::TempFolder folder;
   const test::DamagedFiles damaged(folder.path());
   CHECK(damaged.all().size() >= 200);
-  for (const test::DamagedData& data : damaged.all()) {
+#ifdef NEMO_SANITIZED  // a program takes long to start; tests/lib/data reads all of them in one
+                       // process
+  const size_t stride = 10;
+#else
+  const size_t stride = 1;
+#endif
+  for (size_t i = 0; i < damaged.all().size(); i += stride) {
+    const test::DamagedData& data = damaged.all()[i];
     CAPTURE(data.what);
     const ProgramResult r = run_program("data verify --vocab-size 1000 --kind " +
                                         std::string(to_string(data.kind)) + " " + data.path);
