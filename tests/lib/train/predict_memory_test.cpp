@@ -38,7 +38,7 @@ TEST_CASE("the predicted peak of every rank is what it reaches, to the byte") {
         CAPTURE(batch);
         CAPTURE(extra);
         const ResolvedRecipe run = resolve_text(
-            "{}", {model, "data={kind: mock, seq_length: 128, global_batch_size: 8, " + batch + "}",
+            "{}", {model, "data={kind: mock, seq_length: 32, global_batch_size: 8, " + batch + "}",
                    "trainer={max_steps: 2, threads_per_rank: 1}", extra});
         const auto dataset = open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1,
                                           std::vector{Part::kTrain});
