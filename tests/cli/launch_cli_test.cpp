@@ -14,6 +14,9 @@ namespace {
 // For one, two or three ranks.
 constexpr const char* kShort = "data.global_batch_size=12 ";
 constexpr const char* kForever = "data.global_batch_size=12 trainer.max_steps=1000000000 ";
+// Attention alone takes many seconds, in which a rank looks at nothing.
+constexpr const char* kLongKernel =
+    "data.seq_length=131072 data.global_batch_size=2 data.micro_batch_size=1 ";
 constexpr double kMostSeconds = 10;
 
 std::string processes(int num_ranks, const std::string& more = "") {
@@ -139,15 +142,19 @@ TEST_CASE("each rank, killed under its launcher, is named and ends the job") {
   }
 }
 
-TEST_CASE("no rank outlives its launcher") {
-  const RunFolder folder;
-  JobProcess launcher(folder.pretrain(kForever + processes(3)));
-  REQUIRE(is_training(folder));
-  const auto start = Clock::now();
-  launcher.send(SIGKILL);
-  CHECK(launcher.exit_code() == 128 + SIGKILL);
-  check_none_left(folder);
-  CHECK(seconds_since(start) < kMostSeconds);
+TEST_CASE("no rank outlives its launcher, whatever it does") {
+  for (const char* recipe : {kForever, kLongKernel}) {
+    const RunFolder folder;
+    JobProcess launcher(folder.pretrain(recipe + processes(2)));
+    REQUIRE(comes_true([&] { return !folder.lines("start").empty(); }));
+    std::this_thread::sleep_for(std::chrono::seconds(1));  // until it is in there
+    CHECK(processes_of(folder).size() == 3);
+    const auto start = Clock::now();
+    launcher.send(SIGKILL);
+    CHECK(launcher.exit_code() == 128 + SIGKILL);
+    check_none_left(folder);
+    CHECK(seconds_since(start) < kMostSeconds);
+  }
 }
 
 TEST_CASE("each rank, killed where nobody is above, is named by every survivor") {
@@ -274,7 +281,11 @@ TEST_CASE("a stop signal to the launcher ends all ranks after the same step") {
 
 TEST_CASE("a terminal's Ctrl-C, which every process gets, lets the step finish") {
   const RunFolder folder;
-  JobProcess launcher(folder.pretrain(kForever + processes(2)));
+  // Steps in which the launcher has the time to pass it on.
+  JobProcess launcher(folder.pretrain(std::string(kForever) +
+                                      "data.seq_length=8192 data.global_batch_size=2 "
+                                      "data.micro_batch_size=1 " +
+                                      processes(2)));
   REQUIRE(is_training(folder));
   for (const pid_t pid : processes_of(folder)) kill(pid, SIGINT);
   CHECK(launcher.exit_code() == 130);
@@ -297,9 +308,7 @@ TEST_CASE("a second Ctrl-C ends launcher and ranks at once") {
 
 TEST_CASE("a rank that computes for long ends when the job has failed") {
   const RunFolder folder;
-  // Its attention alone takes many seconds.
-  TorchrunJob job(2, folder.pretrain("data.seq_length=131072 data.global_batch_size=2 "
-                                     "data.micro_batch_size=1"));
+  TorchrunJob job(2, folder.pretrain(kLongKernel));
   REQUIRE(comes_true([&] { return !folder.lines("start").empty(); }));
   std::this_thread::sleep_for(std::chrono::seconds(1));  // until it is in there
   const auto start = Clock::now();
@@ -336,6 +345,22 @@ TEST_CASE("a rank's own error is said once, with its exit code, and leaves no fo
   CHECK(r.err.starts_with("error: rank "));
   CHECK(r.err.find("): [data.paths] /nowhere.txt: cannot open it: ") != std::string::npos);
   CHECK(std::ranges::count(r.err, '\n') == 1);
+  CHECK_FALSE(std::filesystem::exists(folder.path()));
+}
+
+TEST_CASE("a rank that cannot run keeps rank 0, which can, from writing anything") {
+  const RunFolder folder;
+  const int port = free_port();
+  const std::string words = folder.pretrain("dp_size=2 trainer.threads_per_rank=2");
+  JobProcess first(words, torchrun(0, 2, port));
+  JobProcess second(words, torchrun(1, 2, port) + " taskset -p -c 0 $$ >/dev/null;");
+  for (JobProcess* rank : {&first, &second}) {
+    CHECK(rank->exit_code() == 2);
+    REQUIRE(rank->errors().size() == 1);
+    CHECK(rank->errors()[0].find(
+              "): [trainer.threads_per_rank] 2 compute threads for each rank, this process may run "
+              "on 1 core; ") != std::string::npos);
+  }
   CHECK_FALSE(std::filesystem::exists(folder.path()));
 }
 
