@@ -83,15 +83,16 @@ TEST_CASE("processes compute what threads compute, bit for bit") {
       {1, "dp_size=1"},           {2, "dp_size=2"},
       {3, "dp_size=3"},           {4, "dp_size=4"},
       {2, "tp_size=2 dp_size=1"}, {4, "tp_size=2 dp_size=2 sequence_parallel=true"}};
-  for (const auto& [num_ranks, sizes] : layouts) {
-    CAPTURE(sizes);
+  for (const Layout& layout : layouts) {
+    const int num_ranks = layout.num_ranks;
+    CAPTURE(layout.sizes);
     const RunFolder threads;
     const RunFolder launched;
     const RunFolder torchrun;
     const std::string recipe =
         "data.global_batch_size=24 data.micro_batch_size=1 trainer.max_steps=4 "
         "trainer.val_check_interval=2 optim.lr=1e-2 " +
-        sizes + " ";
+        layout.sizes + " ";
     CHECK(run_program(threads.pretrain(recipe)).exit_code == 0);
     const ProgramResult r = run_program(launched.pretrain(recipe + processes(num_ranks)));
     CHECK(r.exit_code == 0);
@@ -283,7 +284,7 @@ TEST_CASE("a terminal's Ctrl-C, which every process gets, lets the step finish")
   const RunFolder folder;
   // Steps in which the launcher has the time to pass it on.
   JobProcess launcher(folder.pretrain(std::string(kForever) +
-                                      "data.seq_length=8192 data.global_batch_size=2 "
+                                      "data.seq_length=2048 data.global_batch_size=2 "
                                       "data.micro_batch_size=1 " +
                                       processes(2)));
   REQUIRE(is_training(folder));
