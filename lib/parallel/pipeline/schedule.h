@@ -1,0 +1,56 @@
+// The order in which pipeline ranks work, as data. A schedule is made by pure functions, drawn,
+// simulated (simulate.h) and executed by one runtime; all of them read the same actions.
+//
+//   gpipe        every forward, then every backward
+//   1f1b         Narayanan et al. 2019 (PipeDream-Flush): one forward, one backward, after a
+//   warm-up interleaved  Narayanan et al. 2021: 1f1b over several model chunks a rank zero_bubble
+//   Qi et al. 2023, H1: 1f1b with B and W apart; W fills what would be waited for
+//
+// Micro batches pass each (rank, chunk) in rising order, forward, B and W, in every schedule.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/recipe/schema.h"
+
+namespace nemo {
+
+enum class Pass : uint8_t {
+  kForward,
+  kBackward,        // B and W in one go
+  kBackwardInput,   // B: the gradient of the input
+  kBackwardWeight,  // W: the gradients of the weights
+};
+
+struct Action {
+  Pass pass;
+  int chunk;  // of this rank's model chunks; chunk c on rank r is stage c * num_ranks + r
+  int microbatch;
+  bool operator==(const Action&) const = default;
+};
+
+struct PipelineShape {
+  int num_ranks = 1;
+  int num_chunks = 1;
+  int num_microbatches = 1;
+  int group_size = 1;  // interleaved: consecutive micro batches of one chunk
+
+  int num_stages() const { return num_ranks * num_chunks; }
+};
+
+struct Schedule {
+  PipelineShape shape;
+  std::vector<std::vector<Action>> ranks;  // what each does, in order
+};
+
+// Of a recipe whose rules hold; num_chunks > 1 needs k1F1B.
+Schedule make_schedule(PipelineSchedule kind, const PipelineShape& shape);
+
+// A line for each rank, a column for each unit of time, where each of F, B and W takes one unit and
+// a joint backward two; a dot is idle. "F3" forward of micro batch 3; with chunks "F3b" on the
+// second.
+std::vector<std::string> draw(const Schedule& schedule);
+
+}  // namespace nemo

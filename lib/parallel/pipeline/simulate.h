@@ -1,0 +1,31 @@
+// What a schedule comes to when every action takes a known time: whether it ends, when, and what
+// each rank holds meanwhile. Sends take no time and nobody waits for a receiver.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "lib/parallel/pipeline/schedule.h"
+
+namespace nemo {
+
+// Of one chunk, in any unit; a joint backward takes backward_input + backward_weight.
+struct PassTimes {
+  double forward = 1;
+  double backward_input = 1;
+  double backward_weight = 1;
+};
+
+struct Simulation {
+  double duration = 0;
+  std::vector<std::vector<std::pair<double, double>>> spans;  // begin, end; as Schedule::ranks
+  // The share of all ranks' time in which they wait.
+  double bubble = 0;
+  // By rank: the most (chunk, micro batch) pairs between forward and the end of backward.
+  std::vector<int> peak_live;
+};
+
+// InvariantError where the schedule cannot end, because actions wait for each other.
+Simulation simulate(const Schedule& schedule, const PassTimes& times);
+
+}  // namespace nemo
