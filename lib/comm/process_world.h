@@ -1,10 +1,13 @@
-// A world whose ranks are processes.
+// A world whose ranks are processes, on one host or several: groups of ranks of one host share its
+// memory, others talk by messages.
 #pragma once
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "lib/comm/gloo/gloo_world.h"
 #include "lib/comm/shared/process_host.h"
 #include "lib/comm/store/store.h"
 
@@ -19,18 +22,20 @@ class ProcessWorld {
     bool share_memory = true;
   };
 
-  // Rank `rank` of a world of `size`, after Store::join; collective. A usage error where the ranks
-  // do not all share memory.
+  // Rank `rank` of a world of `size`, after Store::join; collective. The world must not end before
+  // all ranks have left the store. A usage error where this machine has no address for the others.
   ProcessWorld(Store& store, int rank, int size, const Options& options);
 
-  // This rank's end of the group of all; once. It may outlive this object.
+  // This rank's end of the group of all; once. It may outlive this object, but not the store.
+  // Collective.
   std::unique_ptr<Communicator> communicator();
 
   // As Communicator::poison, from any thread.
   void poison(const std::string& reason) noexcept;
 
  private:
-  ProcessHost host_;
+  std::shared_ptr<ProcessHost> host_;
+  std::optional<GlooWorld> gloo_;  // where there are several hosts
 };
 
 }  // namespace nemo

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <vector>
 
-#include "lib/comm/shared/operation.h"
+#include "lib/comm/operation.h"
 #include "lib/launch/prepare.h"
 #include "lib/launch/run_log.h"
 #include "lib/launch/thread_ranks.h"
@@ -14,7 +14,7 @@
 namespace nemo {
 namespace {
 
-static_assert(kMaxHostRanks == shared::kMaxRanks);
+static_assert(kMaxHostRanks == kMaxRanks);
 
 // Trains on all ranks and returns rank 0's result, which is everybody's.
 TrainResult train(const TrainInputs& inputs) {

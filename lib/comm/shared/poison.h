@@ -7,7 +7,7 @@
 #include <string>
 
 #include "lib/comm/communicator.h"
-#include "lib/comm/shared/operation.h"
+#include "lib/comm/operation.h"
 
 namespace nemo::shared {
 

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/comm/operation.h"
 #include "lib/comm/shared/domain.h"
-#include "lib/comm/shared/operation.h"
 
 namespace nemo::shared {
 

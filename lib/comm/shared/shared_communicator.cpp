@@ -8,18 +8,6 @@
 namespace nemo::shared {
 namespace {
 
-void set_offsets(std::span<int64_t> offsets, std::span<const int64_t> rows) {
-  offsets[0] = 0;
-  for (size_t i = 0; i < rows.size(); ++i) offsets[i + 1] = offsets[i] + rows[i];
-}
-
-void set_label(Posting& posting, const char* label) {
-  const size_t length = std::strlen(label);
-  NEMO_CHECK(length < Posting::kLabelBytes, "[comm] the label \"{}\" has {} bytes of at most {}",
-             label, length, Posting::kLabelBytes - 1);
-  std::memcpy(posting.label, label, length + 1);
-}
-
 void copy(const Tensor& from, const Tensor& to) {
   std::memcpy(to.raw(), from.raw(), static_cast<size_t>(from.bytes()));
 }

@@ -1,6 +1,8 @@
 // The tests that every backend passes. A backend is a type with
 //   static void run(int num_ranks, std::chrono::milliseconds timeout,
 //   std::function<void(TestRank&)>)
+//   static constexpr size_t kNumRepeats = …;     // of what is repeated
+//   static constexpr int64_t kManyElements = …;  // more than the backend treats as little
 // and its test file invokes these with TEST_CASE_TEMPLATE_INVOKE.
 #pragma once
 
@@ -49,7 +51,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_reduce adds in rank order, in bits", Backend, all
     r.world.all_reduce(buffer.tensor, op, "sum").wait(r.stream);
     buffer.expect("all_reduce", [&](int64_t i) { return reduced_value<T>(r.world.size(), op, i); });
   };
-  run_reductions<Backend>({0, 1, 7, 20011}, body);
+  run_reductions<Backend>({0, 1, 7, Backend::kManyElements}, body);
   Backend::run(4, 60s, [&](TestRank& rank) {
     body.template operator()<float>(rank, 300007, ReduceOp::kSum);
     body.template operator()<BFloat16>(rank, 300007, ReduceOp::kSum);
@@ -71,7 +73,7 @@ TEST_CASE_TEMPLATE_DEFINE("a NaN is the maximum, whoever brings it", Backend, na
 TEST_CASE_TEMPLATE_DEFINE("all_gather lines the parts up in rank order", Backend, all_gather_body) {
   for (int n : kRankCounts)
     Backend::run(n, 60s, [&](TestRank& r) {
-      for (int64_t count : {0, 1, 7, 20011})
+      for (int64_t count : std::array<int64_t, 4>{0, 1, 7, Backend::kManyElements})
         for_each_reducible_type([&]<typename T>() {
           auto whole = [&](int64_t i) {
             return comm_value<T>(static_cast<int>(i / count), i % count);
@@ -91,7 +93,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_gather lines the parts up in rank order", Backend
 TEST_CASE_TEMPLATE_DEFINE("reduce_scatter leaves each rank its part", Backend,
                           reduce_scatter_body) {
   run_reductions<Backend>(
-      {0, 1, 7, 20011}, []<typename T>(TestRank& r, int64_t count, ReduceOp op) {
+      {0, 1, 7, Backend::kManyElements}, []<typename T>(TestRank& r, int64_t count, ReduceOp op) {
         const int n = r.world.size();
         auto own = [&](int64_t i) { return reduced_value<T>(n, op, r.rank * count + i); };
         Owned<T> input(r, {n, count}), output(r, {count}), result(r, {count});
@@ -108,7 +110,7 @@ TEST_CASE_TEMPLATE_DEFINE("reduce_scatter leaves each rank its part", Backend,
 TEST_CASE_TEMPLATE_DEFINE("all_to_all transposes parts", Backend, all_to_all_body) {
   for (int n : kRankCounts)
     Backend::run(n, 60s, [&](TestRank& r) {
-      for (int64_t count : {0, 1, 7, 20011})
+      for (int64_t count : std::array<int64_t, 4>{0, 1, 7, Backend::kManyElements})
         for_each_reducible_type([&]<typename T>() {
           Owned<T> input(r, {n, count}), output(r, {n, count});
           input.fill([&](int64_t i) { return comm_value<T>(r.rank, i); });
@@ -169,7 +171,7 @@ TEST_CASE_TEMPLATE_DEFINE("send and receive meet in order, around a ring", Backe
   for (int n : {2, 3, 4, 8})
     Backend::run(n, 60s, [&](TestRank& r) {
       const int next = (r.rank + 1) % n, previous = (r.rank + n - 1) % n;
-      for (int64_t count : {0, 1, 7, 20011}) {
+      for (int64_t count : std::array<int64_t, 4>{0, 1, 7, Backend::kManyElements}) {
         Owned<float> first(r, {count}), second(r, {count}), got_first(r, {count}),
             got_second(r, {count});
         first.fill([&](int64_t i) { return comm_value<float>(r.rank, i); });
@@ -190,7 +192,7 @@ TEST_CASE_TEMPLATE_DEFINE("many operations in flight, waited for in any order", 
                           in_flight_body) {
   for (int n : kRankCounts)
     Backend::run(n, 60s, [&](TestRank& r) {
-      constexpr size_t kNumOps = 300;
+      constexpr size_t kNumOps = 3 * Backend::kNumRepeats;
       std::vector<Owned<int64_t>> buffers;
       std::vector<Work> works;
       buffers.reserve(kNumOps);
@@ -199,7 +201,7 @@ TEST_CASE_TEMPLATE_DEFINE("many operations in flight, waited for in any order", 
         buffers[op].fill([&](int64_t i) { return i + r.rank + static_cast<int64_t>(op); });
         works.push_back(r.world.all_reduce(buffers[op].tensor, ReduceOp::kSum, "many"));
       }
-      // 7, 11, … are coprime to 300: another order on every rank.
+      // 7, 11, … are coprime to kNumOps: another order on every rank.
       constexpr size_t kStrides[] = {7, 11, 13, 17, 19, 23, 29, 31};
       const size_t stride = kStrides[r.rank];
       for (size_t i = 0; i < kNumOps; ++i) works[i * stride % kNumOps].wait(r.stream);
@@ -277,7 +279,7 @@ TEST_CASE_TEMPLATE_DEFINE("nobody leaves a barrier before all are in", Backend, 
   for (int n : kRankCounts) {
     std::atomic<int> num_in = 0;
     Backend::run(n, 60s, [&](TestRank& r) {
-      for (int repeat = 1; repeat <= 100; ++repeat) {
+      for (int repeat = 1; repeat <= static_cast<int>(Backend::kNumRepeats); ++repeat) {
         ++num_in;
         r.world.barrier("in");
         NEMO_CHECK(num_in >= n * repeat, "{} of {} are in", num_in.load(), n * repeat);

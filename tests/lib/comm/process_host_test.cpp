@@ -12,6 +12,8 @@ namespace {
 
 // Values lie now in memory that peers reach, now elsewhere, differently on neighbours.
 struct Processes {
+  static constexpr size_t kNumRepeats = 100;
+  static constexpr int64_t kManyElements = 20011;
   static void run(int num_ranks, std::chrono::milliseconds timeout,
                   const std::function<void(TestRank&)>& fn) {
     run_hosted_ranks(num_ranks, timeout, [&](int rank, Communicator& world) {

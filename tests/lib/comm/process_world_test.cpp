@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <array>
+#include <optional>
 #include <thread>
 
+#include "lib/comm/shared/shared_communicator.h"
 #include "lib/comm/store/store_server.h"
 #include "lib/device/stream.h"
 
@@ -27,10 +29,11 @@ std::array<std::string, kSize> join_worlds(
       const int rank = static_cast<int>(i);
       Store store({"127.0.0.1", server.port()}, {.timeout = 10s});
       store.join({rank, "here", getpid()}, kSize);
+      std::optional<ProcessWorld> world;
       try {
-        ProcessWorld world(store, rank, kSize,
-                           {.timeout = 10s, .share_memory = share_memory.at(i)});
-        body(world, store, rank);
+        world.emplace(store, rank, static_cast<int>(kSize),
+                      ProcessWorld::Options{.timeout = 10s, .share_memory = share_memory.at(i)});
+        body(*world, store, rank);
       } catch (const UserError& e) {
         errors.at(i) = e.what();
       }
@@ -69,12 +72,32 @@ TEST_CASE("what poisons a world from another thread ends its waits") {
   CHECK(errors == std::array<std::string, 2>{"rank 2 is gone", ""});
 }
 
-TEST_CASE("ranks that share no memory are refused, each naming the others") {
-  const auto errors = join_worlds<3>({true, false, true}, [](ProcessWorld&, Store&, int) {});
-  const std::string end =
-      " (another host, container or user), and ranks that do not cannot talk yet; all on one host, "
-      "in one container, of one user would do";
-  CHECK(errors[0] == "[launch] rank 0 shares no memory with rank 1" + end);
-  CHECK(errors[1] == "[launch] rank 1 shares no memory with ranks 0, 2" + end);
-  CHECK(errors[2] == "[launch] rank 2 shares no memory with rank 1" + end);
+// Ranks 0 and 2 are a host, 1 is one by itself.
+TEST_CASE("groups share memory where one host has all their ranks, and talk where not") {
+  std::array<int32_t, 3> sums{}, pair_sums{};
+  std::array<bool, 3> is_shared{};
+  const auto errors = join_worlds<3>({true, false, true}, [&](ProcessWorld& process_world, Store&,
+                                                              int rank) {
+    const auto i = static_cast<size_t>(rank);
+    const auto world = process_world.communicator();
+    NEMO_CHECK(world->rank() == rank && world->size() == 3 && world->name() == "world", "world");
+    Arena arena(world->reserve_memory(1 << 20));
+    Stream stream(arena, 1, detect_cpu_isa());
+    auto sum_of = [&](Communicator& group) {
+      const Tensor x(arena, DType::kI32, {1}, MemoryCategory::kCommunication, "x");
+      x.data<int32_t>()[0] = 1 << rank;
+      group.all_reduce(x, ReduceOp::kSum, "sum").wait(stream);
+      return x.data<int32_t>()[0];
+    };
+    const auto hosts = world->split(rank % 2, "hosts");
+    const auto all = world->split(0, "all");
+    sums.at(i) = sum_of(*all);
+    pair_sums.at(i) = sum_of(*hosts);
+    is_shared.at(i) = dynamic_cast<shared::SharedCommunicator*>(hosts.get()) != nullptr &&
+                      dynamic_cast<shared::SharedCommunicator*>(all.get()) == nullptr;
+  });
+  CHECK(errors == std::array<std::string, 3>{});
+  CHECK(sums == std::array<int32_t, 3>{7, 7, 7});
+  CHECK(pair_sums == std::array<int32_t, 3>{5, 2, 5});
+  CHECK(is_shared == std::array<bool, 3>{true, true, true});
 }

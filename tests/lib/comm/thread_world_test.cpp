@@ -7,6 +7,8 @@ using namespace nemo::test;
 namespace {
 
 struct Threads {
+  static constexpr size_t kNumRepeats = 100;
+  static constexpr int64_t kManyElements = 20011;
   static void run(int num_ranks, std::chrono::milliseconds timeout,
                   const std::function<void(TestRank&)>& fn) {
     run_ranks(num_ranks, fn, timeout);

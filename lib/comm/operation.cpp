@@ -1,4 +1,4 @@
-#include "lib/comm/shared/operation.h"
+#include "lib/comm/operation.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include "lib/comm/reduce.h"
 #include "lib/core/counted.h"
 
-namespace nemo::shared {
+namespace nemo {
 namespace {
 
 // A multiple of the cache line and of every element; a few µs of work.
@@ -56,33 +56,6 @@ std::string find_row_mismatch(const Operation& operation, std::span<const int> w
   return "";
 }
 
-// Bytes [begin, end) of rank `to`'s output come from `source`, rank `from`'s memory.
-struct Extent {
-  const std::byte* source;
-  int64_t begin;
-  int64_t end;
-};
-
-Extent find_extent(const Operation& operation, int from, int to) {
-  const Posting& sender = operation[from];
-  const std::byte* input = operation.input(from);
-  const int64_t part = sender.bytes();
-  switch (sender.kind) {
-    case OpKind::kAllToAll:
-      return {input + to * part, from * part, (from + 1) * part};
-    case OpKind::kAllToAllV: {
-      const int64_t* rows = operation.output_rows(to) + from;
-      return {input + operation.input_rows(from)[to] * part, rows[0] * part, rows[1] * part};
-    }
-    case OpKind::kBroadcast:
-    case OpKind::kPointToPoint:
-      if (from != sender.root || to == from) return {nullptr, 0, 0};
-      return {input, 0, part};
-    default:  // all_gather, and a reduction over one rank
-      return {input, from * part, (from + 1) * part};
-  }
-}
-
 void copy_chunk(const Operation& operation, int lane, Range bytes) {
   std::byte* output = operation.output(lane);
   for (int from = 0; from < operation.size(); ++from) {
@@ -113,6 +86,18 @@ void reduce_chunk(const Operation& operation, int lane, Range bytes) {
 
 }  // namespace
 
+void set_label(Posting& posting, const char* label) {
+  const size_t length = std::strlen(label);
+  NEMO_CHECK(length < Posting::kLabelBytes, "[comm] the label \"{}\" has {} bytes of at most {}",
+             label, length, Posting::kLabelBytes - 1);
+  std::memcpy(posting.label, label, length + 1);
+}
+
+void set_offsets(std::span<int64_t> offsets, std::span<const int64_t> rows) {
+  offsets[0] = 0;
+  for (size_t i = 0; i < rows.size(); ++i) offsets[i + 1] = offsets[i] + rows[i];
+}
+
 std::string to_string(const Posting& posting) {
   return fmt::format("{} \"{}\"", name_of(posting), posting.label);
 }
@@ -124,6 +109,26 @@ std::string find_mismatch(const Operation& operation, std::span<const int> world
                          describe(operation[0]), world_ranks[static_cast<size_t>(i)],
                          describe(operation[i]));
   return operation[0].kind == OpKind::kAllToAllV ? find_row_mismatch(operation, world_ranks) : "";
+}
+
+Extent find_extent(const Operation& operation, int from, int to) {
+  const Posting& sender = operation[from];
+  const std::byte* input = operation.input(from);
+  const int64_t part = sender.bytes();
+  switch (sender.kind) {
+    case OpKind::kAllToAll:
+      return {input + to * part, from * part, (from + 1) * part};
+    case OpKind::kAllToAllV: {
+      const int64_t* rows = operation.output_rows(to) + from;
+      return {input + operation.input_rows(from)[to] * part, rows[0] * part, rows[1] * part};
+    }
+    case OpKind::kBroadcast:
+    case OpKind::kPointToPoint:
+      if (from != sender.root || to == from) return {nullptr, 0, 0};
+      return {input, 0, part};
+    default:  // all_gather, and a reduction over one rank
+      return {input, from * part, (from + 1) * part};
+  }
 }
 
 int64_t result_bytes(const Operation& operation, int lane) {
@@ -158,4 +163,4 @@ void run_chunk(const Operation& operation, int lane, int64_t chunk) {
                           : copy_chunk(operation, lane, bytes);
 }
 
-}  // namespace nemo::shared
+}  // namespace nemo

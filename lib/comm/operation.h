@@ -1,5 +1,6 @@
-// What the ranks of a group do to each other's memory in one operation, cut into chunks that any
-// thread may run in any order: the bits do not depend on who ran what.
+// One operation of a group: what each rank called, whether the calls fit together, and what is then
+// done to the ranks' memory, cut into chunks that any thread may run in any order: the bits do not
+// depend on who ran what.
 //
 // The chunks of lane r make rank r's result (all_reduce: slice r of everybody's result).
 #pragma once
@@ -12,7 +13,7 @@
 #include "lib/comm/communicator.h"
 #include "lib/core/math.h"
 
-namespace nemo::shared {
+namespace nemo {
 
 inline constexpr int kMaxRanks = 256;
 
@@ -27,8 +28,8 @@ enum class OpKind : uint8_t {
   kBarrier,
 };
 
-// One rank's call of an operation. Lies in a segment. Its memory must stay until the operation is
-// complete.
+// One rank's call of an operation; plain data, for a segment or a message. Its memory must stay
+// until the operation is complete.
 struct alignas(64) Posting {
   static constexpr size_t kLabelBytes = 48;
 
@@ -67,11 +68,25 @@ struct Operation {
   size_t table(int index) const { return static_cast<size_t>(index) * (postings.size() + 1); }
 };
 
+// An InvariantError where it is longer than a posting can hold.
+void set_label(Posting& posting, const char* label);
+// offsets[i] <- rows before part i, for all parts and for the end.
+void set_offsets(std::span<int64_t> offsets, std::span<const int64_t> rows);
+
 // As messages name it: all_reduce "grads".
 std::string to_string(const Posting& posting);
 
 // Empty when the postings of all ranks fit together, else who called what.
 std::string find_mismatch(const Operation& operation, std::span<const int> world_ranks);
+
+// Bytes [begin, end) of rank `to`'s output come from `source`, rank `from`'s memory. Not for
+// reductions over several ranks.
+struct Extent {
+  const std::byte* source;
+  int64_t begin;
+  int64_t end;
+};
+Extent find_extent(const Operation& operation, int from, int to);
 
 // Bytes of the lane's result; a barrier has none, nor has the rank that only sends.
 int64_t result_bytes(const Operation& operation, int lane);
@@ -81,4 +96,4 @@ Range lane_chunks(const Operation& operation, int lane);
 
 void run_chunk(const Operation& operation, int lane, int64_t chunk);
 
-}  // namespace nemo::shared
+}  // namespace nemo
