@@ -17,7 +17,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
        to_string(r.trainer.accelerator), "cpu");
   need(r.trainer.accelerator != Accelerator::kCpu || r.trainer.devices <= kMaxHostRanks,
        "trainer.devices", r.trainer.devices, fmt::format("1 to {}", kMaxHostRanks));
-  need(r.trainer.num_nodes == 1, "trainer.num_nodes", r.trainer.num_nodes, "1");
   const PrecisionConfig& q = r.precision;
   need(r.trainer.precision == PrecisionPreset::k32, "trainer.precision",
        to_string(r.trainer.precision), "32");

@@ -23,22 +23,6 @@ std::string processes(int num_ranks, const std::string& more = "") {
   return "--launch processes trainer.devices=" + std::to_string(num_ranks) + " " + more;
 }
 
-std::string name_of(const RunFolder& folder, int rank) {
-  const auto of = folder.lines("start").at(0)["ranks"].at(static_cast<size_t>(rank));
-  return "rank " + std::to_string(rank) + " (pid " + of["pid"].dump() + ", host " +
-         of["host"].get<std::string>() + ")";
-}
-
-// metrics.jsonl without what no two runs have in common.
-std::vector<nlohmann::json> results(const RunFolder& folder) {
-  std::vector<nlohmann::json> lines = folder.lines();
-  for (nlohmann::json& line : lines)
-    for (const char* key :
-         {"time", "ranks", "step_time_s", "tokens_per_s", "since_start_s", "wall_time_s"})
-      line.erase(key);
-  return lines;
-}
-
 // One rank wrote: one start, one file of events, nothing moved aside, nothing unfinished.
 void check_one_writer(const RunFolder& folder) {
   CHECK(folder.lines("start").size() == 1);
@@ -58,14 +42,6 @@ int num_open_files(pid_t pid, const RunFolder& folder) {
        std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd", gone))
     num += std::filesystem::read_symlink(entry, gone).string().starts_with(folder.path().string());
   return num;
-}
-
-pid_t pid_of(const RunFolder& folder, int rank) {
-  return folder.lines("start").at(0)["ranks"].at(static_cast<size_t>(rank))["pid"];
-}
-
-bool is_training(const RunFolder& folder) {
-  return comes_true([&] { return folder.lines("step").size() > 1; });
 }
 
 void check_none_left(const RunFolder& folder) {

@@ -27,6 +27,33 @@ inline std::vector<pid_t> processes_of(const RunFolder& folder) {
   return pids;
 }
 
+// As errors name it.
+inline std::string name_of(const RunFolder& folder, int rank) {
+  const auto of = folder.lines("start").at(0)["ranks"].at(static_cast<size_t>(rank));
+  return "rank " + std::to_string(rank) + " (pid " + of["pid"].dump() + ", host " +
+         of["host"].get<std::string>() + ")";
+}
+
+// metrics.jsonl without what no two runs have in common.
+inline std::vector<nlohmann::json> results(const RunFolder& folder) {
+  std::vector<nlohmann::json> lines = folder.lines();
+  for (nlohmann::json& line : lines)
+    for (const char* key :
+         {"time", "ranks", "step_time_s", "tokens_per_s", "since_start_s", "wall_time_s"})
+      line.erase(key);
+  return lines;
+}
+
+// Of one of its ranks.
+inline pid_t pid_of(const RunFolder& folder, int rank) {
+  return folder.lines("start").at(0)["ranks"].at(static_cast<size_t>(rank))["pid"];
+}
+
+// Waits until it is.
+inline bool is_training(const RunFolder& folder) {
+  return comes_true([&] { return folder.lines("step").size() > 1; });
+}
+
 // Takes the port, or any where it is 0, and frees it again; 0 where somebody has it.
 inline int try_port(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -80,10 +107,11 @@ class JobProcess {
 };
 
 // What torchrun sets for a rank, as shell text.
-inline std::string torchrun(int rank, int world_size, int port) {
+inline std::string torchrun(int rank, int world_size, int port,
+                            const std::string& address = "127.0.0.1") {
   return "export RANK=" + std::to_string(rank) + " WORLD_SIZE=" + std::to_string(world_size) +
-         " LOCAL_RANK=" + std::to_string(rank) +
-         " MASTER_ADDR=127.0.0.1 MASTER_PORT=" + std::to_string(port) + ";";
+         " LOCAL_RANK=" + std::to_string(rank) + " MASTER_ADDR=" + address +
+         " MASTER_PORT=" + std::to_string(port) + ";";
 }
 
 // The ranks of a job, started one by one as torchrun does.

@@ -154,6 +154,7 @@ TEST_CASE("what cannot run yet is named, what can is not") {
   for (const std::string kind : {"mock", "megatron", "llmc"})
     CHECK(not_runnable(resolve_shipped("gpt_tiny", {"data.kind=" + kind})).empty());
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"tp_size=2", "dp_size=2"})).empty());
+  CHECK(not_runnable(resolve_shipped("llama_tiny", {"trainer.num_nodes=2"})).empty());
   CHECK(not_runnable(resolve_shipped("gpt_tiny", {"tp_size=4", "sequence_parallel=true"})).empty());
   // Every parameter takes part in every step, so there is nothing to tolerate.
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"parallel.find_unused_parameters=true"}))
@@ -167,7 +168,6 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "trainer.accelerator: cuda cannot run yet; cpu would do"},
       {{"dp_size=512", "data.global_batch_size=1024"},
        "trainer.devices: 512 cannot run yet; 1 to 256 would do"},
-      {{"trainer.num_nodes=2"}, "trainer.num_nodes: 2 cannot run yet; 1 would do"},
       {{"trainer.precision=bf16-mixed", "precision.param_dtype=fp32",
         "precision.output_dtype=fp32"},
        "trainer.precision: bf16-mixed cannot run yet; 32 would do"},

@@ -1,0 +1,113 @@
+// One job on two hosts.
+#include <doctest/doctest.h>
+
+#include "tests/cli/running_job.h"
+#include "tests/cli/two_hosts.h"
+
+using namespace nemo;
+
+namespace {
+
+constexpr double kMostSeconds = 10;
+
+// Ranks 0 and 1 on the first host, 2 and 3 on the second, as torchrun starts them.
+std::vector<std::unique_ptr<JobProcess>> start_ranks(const TwoHosts& hosts,
+                                                     const std::string& words) {
+  std::vector<std::unique_ptr<JobProcess>> ranks;
+  for (int rank : {0, 1, 2, 3})
+    ranks.push_back(hosts.run_on(static_cast<size_t>(rank / 2), [&] {
+      return std::make_unique<JobProcess>(words, torchrun(rank, 4, 29500, TwoHosts::address(0)));
+    }));
+  return ranks;
+}
+
+bool skip() {
+  if (TwoHosts::are_permitted()) return false;
+  MESSAGE(
+      "skipped: this process may not make network namespaces; root may, in most containers not");
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("two hosts compute what threads compute, bit for bit") {
+  if (skip()) return;
+  const TwoHosts hosts;
+  // Groups within hosts and between them, and such as span both.
+  for (const std::string sizes : {"dp_size=4", "tp_size=2 dp_size=2", "tp_size=4 dp_size=1"}) {
+    CAPTURE(sizes);
+    const RunFolder threads, both;
+    auto words = [&](const RunFolder& folder) {
+      return "pretrain --recipe llama_tiny data.kind=mock data.global_batch_size=8 "
+             "data.micro_batch_size=1 trainer.max_steps=3 trainer.val_check_interval=2 "
+             "trainer.threads_per_rank=1 log.dir='" +
+             folder.path().string() + "' " + sizes;
+    };
+    CHECK(run_program(words(threads)).exit_code == 0);
+    for (auto& rank : start_ranks(hosts, words(both))) {
+      CHECK(rank->exit_code() == 0);
+      CHECK(rank->errors().empty());
+    }
+    REQUIRE(threads.lines("step").size() == 3);
+    CHECK(results(both) == results(threads));
+  }
+}
+
+TEST_CASE("a task for each host starts the host's ranks") {
+  if (skip()) return;
+  const TwoHosts hosts;
+  const RunFolder threads, both;
+  CHECK(run_program(threads.pretrain("trainer.devices=4")).exit_code == 0);
+  std::vector<std::unique_ptr<JobProcess>> tasks;
+  for (size_t host : {0, 1})
+    tasks.push_back(hosts.run_on(host, [&] {
+      return std::make_unique<JobProcess>(
+          both.pretrain("trainer.devices=2 trainer.num_nodes=2"),
+          "export SLURM_JOB_ID=7 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=2 SLURM_NTASKS=2 "
+          "SLURM_STEP_NODELIST=10.77.0.1,10.77.0.2 SLURM_LOCALID=0 SLURM_PROCID=" +
+              std::to_string(host) + ";");
+    }));
+  for (auto& task : tasks) {
+    CHECK(task->exit_code() == 0);
+    CHECK(task->errors() == std::vector<std::string>{});
+  }
+  auto of_both = results(both);
+  REQUIRE(of_both.size() > 0);
+  CHECK(of_both == results(threads));
+}
+
+TEST_CASE("a host that is lost, with all that runs on it, ends the other within 10 s") {
+  if (skip()) return;
+  struct Job {
+    int lost;  // host
+    TwoHosts hosts = {};
+    RunFolder folder = {};
+    std::vector<std::unique_ptr<JobProcess>> ranks = {};
+    Clock::time_point start = {};
+  };
+  std::array<Job, 2> jobs = {Job{0}, Job{1}};
+  for (Job& job : jobs) {
+    job.ranks = start_ranks(
+        job.hosts, job.folder.pretrain("data.global_batch_size=8 trainer.max_steps=1000000000"));
+    REQUIRE(is_training(job.folder));
+    job.hosts.cut();
+    job.start = Clock::now();
+    for (int rank : {0, 1}) kill(pid_of(job.folder, 2 * job.lost + rank), SIGKILL);
+  }
+  for (Job& job : jobs)
+    for (int rank : {0, 1, 2, 3}) {
+      JobProcess& process = *job.ranks.at(static_cast<size_t>(rank));
+      const bool is_lost = rank / 2 == job.lost;
+      CHECK(process.exit_code() == (is_lost ? 128 + SIGKILL : 4));
+      CHECK(seconds_since(job.start) < kMostSeconds);
+      if (is_lost) continue;
+      const auto errors = process.errors();
+      REQUIRE(errors.size() == 1);
+      CAPTURE(errors[0]);
+      if (job.lost == 0)
+        CHECK(errors[0].starts_with(name_of(job.folder, 0) + ": lost; its store at 10.77.0.1:"));
+      else
+        CHECK((errors[0].starts_with(name_of(job.folder, 2) + ": lost; ") ||
+               errors[0].starts_with(name_of(job.folder, 3) + ": lost; ")));
+    }
+}
