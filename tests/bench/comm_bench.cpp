@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/comm/gloo/gloo_world.h"
+#include "lib/comm/store/store_server.h"
 #include "lib/device/host.h"
 #include "tests/bench/table.h"
 #include "tests/support/process_ranks.h"
@@ -27,7 +29,7 @@ Timing time_calls(Communicator& world, int calls_per_batch, Call&& call) {
   return bench::timing_of(std::move(seconds));
 }
 
-// Runs fn on ranks that are threads or processes.
+// Runs fn on ranks that are threads, or processes that share memory or talk by messages.
 using Run = void (*)(int num_ranks, const std::function<void(test::TestRank&)>& fn);
 
 void run_threads(int num_ranks, const std::function<void(test::TestRank&)>& fn) {
@@ -46,11 +48,34 @@ void run_processes(int num_ranks, const std::function<void(test::TestRank&)>& fn
     NEMO_CHECK(rank.wait() == 0, "a rank of {} failed", num_ranks);
 }
 
+void run_gloo(int num_ranks, const std::function<void(test::TestRank&)>& fn) {
+  const test::TempFolder folder;
+  constexpr std::chrono::seconds kTimeout{60};
+  auto ranks = test::fork_ranks(num_ranks, [&](int rank) {
+    test::FolderRendezvous rendezvous(folder.path());
+    std::unique_ptr<StoreServer> server;
+    if (rank == 0) {
+      server = std::make_unique<StoreServer>(StoreAddress{"127.0.0.1", 0}, num_ranks, kTimeout,
+                                             "the benchmark");
+      rendezvous.set("port", std::to_string(server->port()));
+    }
+    Store store({"127.0.0.1", std::stoi(rendezvous.get("port"))}, {.timeout = kTimeout});
+    store.join({rank, "here", getpid()}, num_ranks);
+    GlooWorld gloo(store, rank, num_ranks, {.timeout = kTimeout});
+    test::with_test_rank(fn)(rank, *gloo.communicator("world"));
+    store.leave();
+    std::fflush(stdout);
+  });
+  for (test::ForkedChild& rank : ranks)
+    NEMO_CHECK(rank.wait() == 0, "a rank of {} failed", num_ranks);
+}
+
 void bench_all_reduce(Run run, int num_ranks, int64_t bytes) {
   run(num_ranks, [&](test::TestRank& rank) {
     Tensor x(rank.arena, DType::kF32, {bytes / 4}, MemoryCategory::kCommunication, "x");
     std::fill_n(x.data<float>(), x.numel(), 0.0f);
-    const int calls = static_cast<int>(std::clamp<int64_t>((8 << 20) / bytes, 2, 200));
+    const int64_t most = run == run_gloo ? 20 : 200;
+    const int calls = static_cast<int>(std::clamp<int64_t>((8 << 20) / bytes, 2, most));
     const Timing timing = time_calls(rank.world, calls, [&] {
       rank.world.all_reduce(x, ReduceOp::kSum, "x").wait(rank.stream);
     });
@@ -62,8 +87,9 @@ void bench_all_reduce(Run run, int num_ranks, int64_t bytes) {
 }
 
 void bench_barrier(Run run, int num_ranks) {
+  const int num_calls = run == run_gloo && num_ranks > 1 ? 50 : 1000;
   run(num_ranks, [&](test::TestRank& rank) {
-    const Timing timing = time_calls(rank.world, 1000, [&] { rank.world.barrier("b"); });
+    const Timing timing = time_calls(rank.world, num_calls, [&] { rank.world.barrier("b"); });
     if (rank.rank == 0)
       fmt::print("barrier          {} ranks             {:>8.1f} us  {:>8.1f} us\n", num_ranks,
                  timing.median * 1e6, timing.best * 1e6);
@@ -86,4 +112,5 @@ int main() {
   fmt::print("{} cores; median and best\n", num_available_cores());
   bench_all("ranks as threads", run_threads);
   bench_all("ranks as processes", run_processes);
+  bench_all("ranks as processes, by messages over loopback", run_gloo);
 }
