@@ -1,9 +1,28 @@
 #include "lib/data/text.h"
 
+#include <filesystem>
+
 #include "lib/core/error.h"
+#include "lib/data/llmc.h"
+#include "lib/data/megatron_file.h"
 
 namespace nemo {
 namespace {
+
+// Token ids read as bytes would train on nonsense without a word.
+void refuse_token_ids(const std::string& path, std::span<const uint8_t> bytes) {
+  if (is_llmc_shard(bytes))
+    throw_data("[data.paths] {}: is an llm.c shard, not text; data.kind=llmc would do", path);
+  namespace fs = std::filesystem;
+  const std::string prefix = fs::path(path).replace_extension().string();
+  std::error_code error;
+  if (MegatronFile::is_index(bytes) ||
+      (path.ends_with(".bin") && fs::exists(MegatronFile::index_path(prefix), error)))
+    throw_data(
+        "[data.paths] {}: is one of Megatron's pair {}.idx and .bin, not text; data.kind=megatron "
+        "with data.paths={} would do",
+        path, prefix, prefix);
+}
 
 std::vector<TokenFile> open_files(const DataConfig& config, int64_t vocab_size) {
   if (config.paths.empty())
@@ -14,6 +33,7 @@ std::vector<TokenFile> open_files(const DataConfig& config, int64_t vocab_size) 
   std::vector<TokenFile> files;
   for (const std::string& path : config.paths) {
     files.push_back(open_text_file(path));
+    refuse_token_ids(path, files.back().file.bytes());
     if (vocab_size > kEndOfDocument) files.back().end_token = kEndOfDocument;
   }
   return files;

@@ -15,7 +15,8 @@ TokenFile open_text_file(const std::string& path);
 class TextDataset : public TokenStream {
  public:
   // Reads what TokenStream reads, and tokenizer. Throws what open_text_file and TokenStream throw,
-  // and UserError kUsage for settings that no file could satisfy.
+  // UserError kData for a file of token ids (an llm.c shard, one of Megatron's pair), and kUsage
+  // for settings that no file could satisfy.
   TextDataset(const DataConfig& config, int64_t vocab_size, uint64_t seed,
               std::span<const Part> needed);
 };

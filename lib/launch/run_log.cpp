@@ -1,6 +1,7 @@
 #include "lib/launch/run_log.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -81,7 +82,13 @@ void RunLog::end(const TrainResult& result) {
   const std::string reason = reason_of(result.reason);
   const bool stopped = result.reason == EndReason::kSignal;
   write_end(result.last_step, reason, exit_code_of(result),
-            stopped ? fmt::format("SIG{}", sigabbrev_np(result.signal)) : reason);
+            stopped ? fmt::format("SIG{}", sigabbrev_np(result.step.stop_signal)) : reason);
+  if (result.reason != EndReason::kDiverged) return;
+  // Every rank knows and none is at fault, so this is no failure of the job: rank 0 says it.
+  environment_.log.error(
+      "error: [trainer.non_finite] step {} has loss {:.4f} and grad_norm {:.3f}, and the policy is "
+      "stop; a smaller optim.lr would do, or skip, which leaves such steps out",
+      result.last_step, std::abs(result.step.loss), std::abs(result.step.grad_norm));
 }
 
 void RunLog::end(ExitCode error) {
@@ -102,7 +109,7 @@ int exit_code_of(const TrainResult& result) {
     case EndReason::kMaxSteps:
       return static_cast<int>(ExitCode::kOk);
     case EndReason::kSignal:  // nothing is saved yet, so there is nothing to requeue
-      return 128 + result.signal;
+      return 128 + result.step.stop_signal;
     case EndReason::kDiverged:
       return static_cast<int>(ExitCode::kDiverged);
   }

@@ -39,7 +39,7 @@ std::error_code print_step(const StepRecord& r, int64_t max_steps) {
       "step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step, max_steps,
       without_nan_sign(r.loss), without_nan_sign(r.grad_norm), r.lr, short_number(r.tokens_per_s));
   if (r.mfu_causal) line += fmt::format("  mfu {:.1f}%", 100 * *r.mfu_causal);
-  if (r.skipped) line += "  skipped: not finite";
+  if (r.skipped) line += "  not finite: no update";
   // The mean of the whole run smooths over slow and fast steps, and includes evaluation.
   const double left =
       r.since_start_s / static_cast<double>(r.step) * static_cast<double>(max_steps - r.step);

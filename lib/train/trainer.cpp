@@ -40,21 +40,21 @@ Context Trainer::context(bool training) {
 TrainResult Trainer::run() {
   for (int64_t number = 1; number <= recipe_.trainer.max_steps; ++number) {
     const Clock::time_point start = Clock::now();
-    const Step step = train_step();
+    const TrainStep step = train_step();
     const bool last = number == recipe_.trainer.max_steps || step.stop_signal != 0;
     if (last || step.skipped || number == 1 || number % recipe_.log.every == 0)
       log(number, step, seconds_since(start));
     if (step.skipped && recipe_.trainer.non_finite == NonFinite::kStop)
-      return {number, EndReason::kDiverged, 0};
+      return {number, EndReason::kDiverged, step};
+    if (step.stop_signal != 0) return {number, EndReason::kSignal, step};
     const int64_t interval = recipe_.trainer.val_check_interval;
     if (interval > 0 && (number % interval == 0 || last)) evaluate(number);
-    if (step.stop_signal != 0) return {number, EndReason::kSignal, step.stop_signal};
   }
-  return {recipe_.trainer.max_steps, EndReason::kMaxSteps, 0};
+  return {recipe_.trainer.max_steps, EndReason::kMaxSteps, {}};
 }
 
-Trainer::Step Trainer::train_step() {
-  Step step{};
+TrainStep Trainer::train_step() {
+  TrainStep step{};
   run_microbatches();
   model_.state->finish_grads();
   model_.grads->sum_replicas();
@@ -82,7 +82,7 @@ void Trainer::run_microbatches() {
 }
 
 // Sums the loss over the ranks that saw other tokens, and learns whether any rank is to stop.
-void Trainer::share(Step& step) {
+void Trainer::share(TrainStep& step) {
   int32_t signal = inputs_.stop_signal.load();
   Work loss = mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "loss");
   Work wish = world_.all_reduce(Tensor(&signal, DType::kI32, {1}), ReduceOp::kMax, "stop");
@@ -110,7 +110,7 @@ void Trainer::evaluate(int64_t step_number) {
   check_printed(print_eval(record));
 }
 
-void Trainer::log(int64_t step_number, const Step& step, double step_time_s) {
+void Trainer::log(int64_t step_number, const TrainStep& step, double step_time_s) {
   const int64_t peak = peak_memory();
   if (world_.rank() != 0) return;
   StepRecord record{};

@@ -25,26 +25,26 @@ struct TrainInputs {
   Clock::time_point process_start;
 };
 
+// What one step came to, the same on every rank.
+struct TrainStep {
+  double loss;
+  double grad_norm;  // before clipping
+  double lr;
+  int stop_signal;  // that some rank was sent, 0 = none
+  bool skipped;     // not finite: nothing was updated
+};
+
 enum class EndReason { kMaxSteps, kSignal, kDiverged };
 
 struct TrainResult {
   int64_t last_step;
   EndReason reason;
-  int signal;  // of kSignal: the one that some rank was sent
+  TrainStep step;  // of kSignal and kDiverged: the last
 };
 
 // One rank's training run.
 class Trainer {
  public:
-  // What one step came to, the same on every rank.
-  struct Step {
-    double loss;
-    double grad_norm;  // before clipping
-    double lr;
-    int stop_signal;  // that some rank was sent, 0 = none
-    bool skipped;     // not finite: nothing was updated
-  };
-
   // Builds this rank's share of the model and fills its weights. Belongs to the calling thread;
   // inputs and world must outlive it.
   Trainer(const TrainInputs& inputs, Communicator& world);
@@ -53,15 +53,15 @@ class Trainer {
   TrainResult run();
 
   // One optimizer step on the next samples. Its gradients stay readable until the next one.
-  Step train_step();
+  TrainStep train_step();
 
   const ParallelModel& model() const { return model_; }
   const MemoryReport& memory() const { return arena_.report(); }
 
  private:
   void run_microbatches();
-  void share(Step& step);
-  void log(int64_t step_number, const Step& step, double step_time_s);
+  void share(TrainStep& step);
+  void log(int64_t step_number, const TrainStep& step, double step_time_s);
   void evaluate(int64_t step_number);
   void check_printed(const std::error_code& error) const;
   int64_t peak_memory();

@@ -116,3 +116,27 @@ TEST_CASE("an id outside the model's vocabulary ends training with 3, however la
   CHECK(folder.lines("step").size() < 50);
   CHECK(folder.lines("end")[0]["exit_code"] == 3);
 }
+
+TEST_CASE("files of token ids are not trained on as text") {
+  const test::TempFolder data;
+  const std::string pair = test::write_megatron(data / "a", test::counting_documents({900, 900}));
+  const std::string shard = test::write_file(
+      data / "b.tokens", test::shard({20240520, 1, 1000}, std::vector<uint16_t>(1000, 7)));
+  const RunFolder folder;
+  const auto error = [&](const std::string& path) {
+    const ProgramResult r = run_program(folder.pretrain("data.kind=text data.paths=" + path));
+    CHECK(r.exit_code == 3);
+    return r.err;
+  };
+  CHECK(error(shard) == "error: [data.paths] " + shard +
+                            ": is an llm.c shard, not text; data.kind=llmc would do\n");
+  for (const char* extension : {".bin", ".idx"})
+    CHECK(error(pair + extension) == "error: [data.paths] " + pair + extension +
+                                         ": is one of Megatron's pair " + pair +
+                                         ".idx and .bin, not text; data.kind=megatron with "
+                                         "data.paths=" +
+                                         pair + " would do\n");
+  // A name alone says nothing.
+  const std::string text = test::write_file(data / "notes.bin", std::string(1000, 'x'));
+  CHECK(run_program(folder.pretrain("data.kind=text data.paths=" + text)).exit_code == 0);
+}

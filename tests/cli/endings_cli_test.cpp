@@ -132,9 +132,16 @@ TEST_CASE("a plan or a refusal of a huge recipe takes no time") {
 
 TEST_CASE("a step that is not finite stops the run with 5, also under --debug") {
   const RunFolder folder;
-  for (const char* debug : {"", " --debug"}) {
-    const ProgramResult r = run_program(folder.pretrain(std::string(kDiverging) + debug));
+  for (const char* how : {"", " --debug", " dp_size=2 --launch processes"}) {
+    const ProgramResult r = run_program(folder.pretrain(std::string(kDiverging) + how));
     CHECK(r.exit_code == 5);
+    CHECK(r.out.find("  not finite: no update  ") != std::string::npos);
+    const size_t error = r.err.find("error: ");
+    CHECK(r.err.substr(error).starts_with("error: [trainer.non_finite] step 2 has loss "));
+    CHECK(
+        r.err.ends_with(", and the policy is stop; a smaller optim.lr would do, or skip, which "
+                        "leaves such steps out\n"));
+    CHECK(num_lines(r.err.substr(error)) == 1);
     const auto steps = folder.lines("step");
     REQUIRE(steps.size() == 2);
     CHECK(steps[0]["skipped"] == false);
@@ -193,10 +200,11 @@ TEST_CASE("a loss that is not finite is null, and nan on the terminal") {
   for (const auto& step : folder.lines("step")) CHECK(step["loss"].is_null());
 }
 
-TEST_CASE("a signal lets the step finish and ends the run with 128 + signal") {
+TEST_CASE("a signal lets the step finish and ends the run with 128 + signal, without evaluating") {
   for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP}) {
     const RunFolder folder;
-    RunningProgram program(folder.pretrain("trainer.max_steps=1000000000 dp_size=2"));
+    RunningProgram program(folder.pretrain(
+        "trainer.max_steps=1000000000 trainer.val_check_interval=1000000000 dp_size=2"));
     REQUIRE(comes_true([&] { return !folder.lines("step").empty(); }));
     program.send(signal);
     REQUIRE(comes_true([&] { return program.ended(); }));
@@ -207,6 +215,7 @@ TEST_CASE("a signal lets the step finish and ends the run with 128 + signal") {
     CHECK(end["reason"] == "signal");
     CHECK(end["exit_code"] == 128 + signal);
     CHECK(end["step"] == lines[lines.size() - 2]["step"]);
+    CHECK(lines[lines.size() - 2]["event"] == "step");
   }
 }
 

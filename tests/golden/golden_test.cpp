@@ -103,13 +103,13 @@ void check_golden(const Golden& golden, const std::vector<std::string>& layout) 
   const ResolvedRecipe run = resolve_text("{}", overrides_of(golden, expected, folder, layout));
   const GoldenTokens tokens(folder);
 
-  std::vector<Trainer::Step> steps;
+  std::vector<TrainStep> steps;
   Assembly grads, weights;
   LogicalTensors golden_grads, golden_weights;
   on_trainers(run, tokens, [&](Trainer& trainer, int rank) {
     const ParamSet& params = *trainer.model().params;
     for (int step = 0; step < 10; ++step) {
-      const Trainer::Step result = trainer.train_step();
+      const TrainStep result = trainer.train_step();
       if (step == 0) grads.add_grads(trainer);
       if (rank == 0) steps.push_back(result);
     }

@@ -134,7 +134,7 @@ Outcome train(const std::string& model, std::vector<std::string> overrides,
       run, *dataset,
       [&](Trainer& trainer, int rank) {
         for (int i = 0; i < kSteps; ++i) {
-          const Trainer::Step step = trainer.train_step();
+          const TrainStep step = trainer.train_step();
           if (i == 0) grads.add_grads(trainer);
           if (rank != 0) continue;
           outcome.losses.push_back(step.loss);
