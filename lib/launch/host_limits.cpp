@@ -1,5 +1,7 @@
 #include "lib/launch/host_limits.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <latch>
 #include <system_error>
@@ -26,18 +28,23 @@ void check_compute_threads(const Recipe& recipe, const Host& host) {
         counted(threads, "compute thread"), counted(host.num_cores, "core"), host.num_cores);
 }
 
-void check_memory(int64_t bytes_per_rank, int64_t num_ranks, const Host& host) {
+void check_memory(const RankMemory& rank, int64_t num_ranks, const Host& host) {
   constexpr double kGiB = 1 << 30;
-  const double per_rank = static_cast<double>(bytes_per_rank) / kGiB;
+  const double ranks = static_cast<double>(num_ranks);
+  const double per_rank = static_cast<double>(rank.total) / kGiB;
   const double memory = static_cast<double>(host.memory_bytes) / kGiB;
-  if (per_rank * static_cast<double>(num_ranks) > memory)
-    throw_usage(
-        "[memory] predicted at least {:.2f} GiB per rank * {}, host has {:.2f} GiB; fewer ranks, a "
-        "smaller data.micro_batch_size or data.seq_length, or a smaller model would do",
-        per_rank, counted(num_ranks, "rank"), memory);
+  if (per_rank * ranks <= memory) return;
+  std::vector<std::string_view> would_do;
+  if (num_ranks > 1) would_do.push_back("fewer ranks");
+  if (static_cast<double>(rank.state) / kGiB * ranks <= memory)
+    would_do.push_back("a smaller data.micro_batch_size or data.seq_length");
+  would_do.push_back("a smaller model");
+  throw_usage(
+      "[memory] predicted at least {:.2f} GiB per rank * {}, host has {:.2f} GiB; {} would do",
+      per_rank, counted(num_ranks, "rank"), memory, fmt::join(would_do, ", or "));
 }
 
-int64_t least_memory(const ResolvedRecipe& run) {
+RankMemory least_memory(const ResolvedRecipe& run) {
   const Recipe& recipe = run.recipe;
   constexpr double kFp32 = 4;
   constexpr double kMost = int64_t{1} << 62;
@@ -47,7 +54,8 @@ int64_t least_memory(const ResolvedRecipe& run) {
   const double activation = static_cast<double>(recipe.data.micro_batch_size) *
                             static_cast<double>(recipe.data.seq_length) *
                             static_cast<double>(recipe.model.hidden_size) * kFp32;
-  return static_cast<int64_t>(std::min(state + activation, kMost));
+  return {.total = static_cast<int64_t>(std::min(state + activation, kMost)),
+          .state = static_cast<int64_t>(std::min(state, kMost))};
 }
 
 void check_threads_start(const Recipe& recipe, int64_t num_ranks) {

@@ -19,12 +19,18 @@ Host this_host();
 // A usage error for compute threads of one rank that are more than the cores.
 void check_compute_threads(const Recipe& recipe, const Host& host);
 
-// A usage error where the host's ranks, which need so many bytes each, are more than its memory.
-void check_memory(int64_t bytes_per_rank, int64_t num_ranks, const Host& host);
+// What a rank needs, in bytes.
+struct RankMemory {
+  int64_t total;
+  int64_t state;  // of it parameters, gradients and optimizer, which no smaller batch changes
+};
 
-// What a rank needs at least, in bytes, by arithmetic alone: state and one activation. So a
+// A usage error where the host's ranks need more than its memory.
+void check_memory(const RankMemory& rank, int64_t num_ranks, const Host& host);
+
+// What a rank needs at least, by arithmetic alone: state and one activation. So a
 // hopeless recipe is refused at once, and none reaches the exact prediction whose sizes overflow.
-int64_t least_memory(const ResolvedRecipe& run);
+RankMemory least_memory(const ResolvedRecipe& run);
 
 // Starts as many threads at once as `num_ranks` ranks of this process will, and ends them: no count
 // of a limit tells what is left of it. A usage error where one does not start.

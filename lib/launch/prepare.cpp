@@ -13,9 +13,10 @@ int64_t check_host(const ResolvedRecipe& run, int64_t num_ranks) {
   const Recipe& recipe = run.recipe;
   const Host host = this_host();
   check_compute_threads(recipe, host);
-  check_memory(least_memory(run), recipe.trainer.devices, host);
+  const RankMemory least = least_memory(run);
+  check_memory(least, recipe.trainer.devices, host);
   const int64_t peak = predict_peak_memory(run);
-  check_memory(peak, recipe.trainer.devices, host);
+  check_memory({peak, least.state}, recipe.trainer.devices, host);
   check_threads_start(recipe, num_ranks);
   return peak;
 }

@@ -64,8 +64,8 @@ struct Assigner : KeyPath {
       draft.sources_[name] = chosen->source;
     } else if (!chosen && key.absent == Absent::kRequired) {
       draft.mark_unsound(name);
-      draft.problems_.add(
-          fmt::format("{}: missing, and it has no default; {}", name, would_do(key, member)));
+      draft.problems_.add(fmt::format("{}: missing, and it has no default; {} ({})", name,
+                                      would_do(key, member), draft.text_.file));
     }
   }
 
@@ -136,11 +136,6 @@ void Draft::assign(const std::vector<Entry>& from_recipe,
   visit(assigner, recipe_);
 }
 
-bool Draft::given(std::string_view key) const {
-  const Origin origin = source(key).origin;
-  return origin == Origin::kRecipe || origin == Origin::kOverride;
-}
-
 bool Draft::sound(Keys keys) const {
   for (const std::string_view key : keys)
     if (unsound_.contains(key)) return false;
@@ -160,19 +155,7 @@ void Draft::overrule(std::string_view key, std::string why) {
 void Draft::check(Keys keys, const std::function<std::optional<std::string>()>& rule) {
   if (!sound(keys)) return;
   if (const std::optional<std::string> problem = rule())
-    problems_.add(fmt::format("{}: {}{}", *keys.begin(), *problem, where(keys)));
-}
-
-std::string Draft::where(Keys keys) const {
-  std::string places;
-  std::set<std::string_view> named;
-  for (const std::string_view key : keys) {
-    if (!given(key) || !named.insert(key).second) continue;
-    if (!places.empty()) places += "; ";
-    if (keys.size() > 1) places += fmt::format("{}: ", key);
-    places += source(key).describe(key);
-  }
-  return places.empty() ? places : fmt::format(" ({})", places);
+    problems_.add(fmt::format("{}: {}{}", *keys.begin(), *problem, places(sources_, keys)));
 }
 
 ResolvedRecipe Draft::take() {

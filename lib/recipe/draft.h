@@ -33,8 +33,7 @@ class Draft {
   Problems& problems() { return problems_; }
   const Source& source(std::string_view key) const { return sources_.find(key)->second; }
 
-  // In the recipe or an override, with a value rather than auto.
-  bool given(std::string_view key) const;
+  bool given(std::string_view key) const { return source(key).is_given(); }
   // None of the keys has a problem of its own, so a rule over them says something new.
   bool sound(Keys keys) const;
   void mark_unsound(std::string_view key) { unsound_.insert(std::string(key)); }
@@ -53,13 +52,12 @@ class Draft {
 
  private:
   friend struct Assigner;
-  std::string where(Keys keys) const;
 
   const RecipeText& text_;
   const Surroundings& surroundings_;
   Recipe recipe_;
   Sizes sizes_;
-  std::map<std::string, Source, std::less<>> sources_;
+  Sources sources_;
   std::set<std::string, std::less<>> unsound_;
   Problems problems_;
 };

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -47,7 +46,7 @@ struct ResolvedRecipe {
   Recipe recipe;  // every value filled in
   Sizes sizes;
   std::string name;
-  std::map<std::string, Source, std::less<>> sources;  // of every canonical key
+  Sources sources;
 };
 
 ResolvedRecipe resolve(const RecipeText& text, std::span<const std::string> overrides,

@@ -8,29 +8,42 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   const Recipe& r = resolved.recipe;
   const ParallelConfig& p = r.parallel;
   std::vector<std::string> lines;
-  const auto need = [&lines](bool runs, std::string_view key, const auto& value,
-                             std::string_view today) {
-    if (!runs)
-      lines.push_back(fmt::format("{}: {} cannot run yet; {} would do", key, value, today));
+  const auto given = [&](std::string_view key) {
+    return resolved.sources.find(key)->second.is_given();
   };
+  // `causes`: what the key follows from where it is not given.
+  using Keys = std::initializer_list<std::string_view>;
+  const auto need = [&](bool runs, std::string_view key, const auto& value, std::string_view today,
+                        Keys causes = {}) {
+    if (runs) return;
+    const Sources& sources = resolved.sources;
+    lines.push_back(fmt::format("{}: {} cannot run yet; {} would do{}", key, value, today,
+                                given(key) ? places(sources, {key}) : places(sources, causes)));
+  };
+  const Keys kSizes = {"parallel.dp_size", "parallel.tp_size", "parallel.cp_size",
+                       "parallel.pp_size"};
   need(r.trainer.accelerator == Accelerator::kCpu, "trainer.accelerator",
        to_string(r.trainer.accelerator), "cpu");
   need(r.trainer.accelerator != Accelerator::kCpu || r.trainer.devices <= kMaxHostRanks,
-       "trainer.devices", r.trainer.devices, fmt::format("1 to {}", kMaxHostRanks));
+       "trainer.devices", r.trainer.devices, fmt::format("1 to {}", kMaxHostRanks), kSizes);
   const PrecisionConfig& q = r.precision;
-  need(r.trainer.precision == PrecisionPreset::k32, "trainer.precision",
-       to_string(r.trainer.precision), "32");
-  need(q.param_dtype == DType::kF32, "precision.param_dtype", to_string(q.param_dtype), "fp32");
-  need(q.reduce_dtype == DType::kF32, "precision.reduce_dtype", to_string(q.reduce_dtype), "fp32");
-  need(q.output_dtype == DType::kF32, "precision.output_dtype", to_string(q.output_dtype), "fp32");
-  need(q.buffer_dtype == DType::kF32, "precision.buffer_dtype", to_string(q.buffer_dtype), "fp32");
+  need(!given("trainer.precision") || r.trainer.precision == PrecisionPreset::k32,
+       "trainer.precision", to_string(r.trainer.precision), "32");
+  const auto need_fp32 = [&](std::string_view key, DType dtype) {
+    need(!given(key) || dtype == DType::kF32, key, to_string(dtype), "fp32");
+  };
+  need_fp32("precision.param_dtype", q.param_dtype);
+  need_fp32("precision.reduce_dtype", q.reduce_dtype);
+  need_fp32("precision.output_dtype", q.output_dtype);
+  need_fp32("precision.buffer_dtype", q.buffer_dtype);
   need(p.cp_size == 1, "parallel.cp_size", p.cp_size, "1");
   need(p.pp_size == 1, "parallel.pp_size", p.pp_size, "1");
   need(p.ep_size == 1, "parallel.ep_size", p.ep_size, "1");
   need(p.dp_replicate_size == 1, "parallel.dp_replicate_size", p.dp_replicate_size, "1");
   need(p.sharding_strategy == ShardingStrategy::kNoShard, "parallel.sharding_strategy",
-       to_string(p.sharding_strategy), "NO_SHARD");
-  need(!p.distributed_optimizer, "parallel.distributed_optimizer", "true", "false");
+       to_string(p.sharding_strategy), "NO_SHARD", {"parallel.strategy"});
+  need(!p.distributed_optimizer, "parallel.distributed_optimizer", "true", "false",
+       {"parallel.strategy"});
   need(!p.overlap_param_gather, "parallel.overlap_param_gather", "true", "false");
   need(!p.cpu_offload, "parallel.cpu_offload", "true", "false");
   need(p.recompute == Recompute::kNone, "parallel.recompute", to_string(p.recompute), "none");

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "lib/core/error.h"
 
@@ -29,6 +30,19 @@ std::string Source::describe(std::string_view canonical) const {
   }
   if (spelling == canonical) return fmt::format("{}:{}", file, line);
   return fmt::format("{} at {}:{}", shorten(spelling), file, line);
+}
+
+std::string places(const Sources& sources, std::initializer_list<std::string_view> keys) {
+  std::string places;
+  std::set<std::string_view> named;
+  for (const std::string_view key : keys) {
+    const Source& source = sources.find(key)->second;
+    if (!source.is_given() || !named.insert(key).second) continue;
+    if (!places.empty()) places += "; ";
+    if (keys.size() > 1) places += fmt::format("{}: ", key);
+    places += source.describe(key);
+  }
+  return places.empty() ? places : fmt::format(" ({})", places);
 }
 
 void Problems::add(const std::string& line) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <numeric>
 
 #include "lib/core/counted.h"
 #include "lib/recipe/draft.h"
@@ -153,9 +154,8 @@ World find_world(Draft& draft) {
   if (trainer.accelerator == Accelerator::kCuda) {
     draft.check({kDevices, "trainer.accelerator"}, [&]() -> std::optional<std::string> {
       if (around.num_gpus > 0) return std::nullopt;
-      return "auto, but no GPU is visible; trainer.devices=N, trainer.accelerator=cpu, or --world "
-             "N "
-             "with --dry-run would do";
+      return "auto, but no GPU is visible, and cuda cannot run yet; trainer.accelerator=cpu would "
+             "do, or for a plan --dry-run with trainer.devices=N or --world N";
     });
     if (around.num_gpus == 0) return {0, {}};
     trainer.devices = around.num_gpus;
@@ -167,20 +167,24 @@ World find_world(Draft& draft) {
   return known ? world_of_the_sizes(draft) : World{0, {}};
 }
 
-// Values of the first size (tp, cp, pp) that would make the product divide the world, or the
-// worlds that would do.
-std::string sizes_that_do(const ParallelConfig& p, int64_t world, bool dp_given) {
-  const int64_t ranks = model_parallel(p);
-  const std::string worlds =
-      dp_given ? fmt::format("{}", product({ranks, p.dp_size})) : nearest_multiples(ranks, world);
+// Values of the first size (tp, cp, pp) that would make the product divide the world (be it, where
+// dp is given too), or the worlds that would do.
+std::string sizes_that_do(const Recipe& recipe, int64_t world, bool dp_given) {
+  const ParallelConfig& p = recipe.parallel;
+  const int64_t ranks = product({model_parallel(p), dp_given ? p.dp_size : 1});
+  const std::string worlds = dp_given ? fmt::format("{}", ranks) : nearest_multiples(ranks, world);
   const std::array<std::pair<std::string_view, int64_t>, 3> axes = {
       {{kTp, p.tp_size}, {kCp, p.cp_size}, {kPp, p.pp_size}}};
   for (const auto& [key, size] : axes) {
     if (size <= 1) continue;
     const int64_t others = ranks / size;
     if (world % others != 0) continue;
+    // Heads are split too; those of an unsound recipe are 0, which every size divides.
+    const int64_t split = key == kTp ? recipe.model.num_attention_heads : 0;
+    const int64_t room = std::gcd(world / others, split);
+    if (dp_given && room != world / others) continue;
     return fmt::format("{} {}, or a world of {}, would do", key,
-                       nearest_divisors(world / others, size), worlds);
+                       dp_given ? fmt::format("{}", room) : nearest_divisors(room, size), worlds);
   }
   return fmt::format("a world of {} would do", worlds);
 }
@@ -194,13 +198,13 @@ std::optional<std::string> world_problem(const Draft& draft, const World& world)
     if (product({ranks, p.dp_size}) == world.ranks) return std::nullopt;
     const std::string would_do =
         world.ranks % ranks == 0 ? fmt::format("{} {} (or auto) would do", kDp, world.ranks / ranks)
-                                 : sizes_that_do(p, world.ranks, draft.given(kDp));
+                                 : sizes_that_do(draft.recipe(), world.ranks, true);
     return fmt::format("{} * {} {} = {}, not {}; {}", sizes, kDp, p.dp_size,
                        product({ranks, p.dp_size}), to_string(world), would_do);
   }
   if (world.ranks % ranks == 0) return std::nullopt;
   return fmt::format("{} = {} does not divide {}; {}", sizes, ranks, to_string(world),
-                     sizes_that_do(p, world.ranks, draft.given(kDp)));
+                     sizes_that_do(draft.recipe(), world.ranks, false));
 }
 
 void check_replicas(Draft& draft) {

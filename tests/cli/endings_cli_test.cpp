@@ -71,7 +71,8 @@ TEST_CASE("what this host cannot run ends with 2 and one line, before a folder i
   const std::string cores = std::to_string(num_available_cores());
   const std::pair<std::string, std::string> cases[] = {
       {"dp_size=8192 data.global_batch_size=16384",
-       "error: trainer.devices: 8192 cannot run yet; 1 to 256 would do\n"},
+       "error: trainer.devices: 8192 cannot run yet; 1 to 256 would do (parallel.dp_size: override "
+       "dp_size=8192)\n"},
       {"trainer.threads_per_rank=4096",
        "error: [trainer.threads_per_rank] 4096 compute threads for each rank, this process may run "
        "on " +

@@ -35,7 +35,9 @@ TEST_CASE("the dry run of the contract") {
   CHECK(has(r.out,
             "\n  - {stage: 0, parameters: 8030527488, gradients: 16061054976, optimizer: "
             "12045791232, total: 36137373696}\n"));
-  CHECK(has(r.out, "\n  - \"trainer.accelerator: cuda cannot run yet; cpu would do\"\n"));
+  CHECK(has(r.out,
+            "\n  - \"trainer.accelerator: cuda cannot run yet; cpu would do "
+            "(recipes/llama3_8b.yaml:30)\"\n"));
   CHECK(!has(r.out, "parallel.tp_size: 2 cannot"));
 }
 
@@ -95,7 +97,8 @@ TEST_CASE("wrong usage ends with 2 and a line for each mistake") {
        "error: tpp: unknown key; did you mean trainer.tp (parallel.tp_size)? (override tpp=2)\n"},
       {"pretrain --recipe llama3_8b parallel.cp_size=1 distributed.strategy=ddp "
        "optim.use_distributed_optimizer=false",
-       "error: trainer.accelerator: cuda cannot run yet; cpu would do\n"},
+       "error: trainer.accelerator: cuda cannot run yet; cpu would do "
+       "(recipes/llama3_8b.yaml:30)\n"},
       {"recipes show llama_tiny trainer.tp=x",
        "error: parallel.tp_size: 'x' is not an integer; 1 to 65536 ranks would do (override "
        "trainer.tp=x)\n"},

@@ -49,23 +49,36 @@ TEST_CASE("a rank's compute threads are at most the cores") {
 
 TEST_CASE("ranks together use at most the host's memory") {
   const Host host = {1, 3 * kGiB};
-  CHECK(usage_error_of([&] { check_memory(kGiB / 2, 6, host); }) == "");
-  CHECK(
-      usage_error_of([&] { check_memory(kGiB / 2, 7, host); }) ==
-      "[memory] predicted at least 0.50 GiB per rank * 7 ranks, host has 3.00 GiB; fewer ranks, a "
-      "smaller data.micro_batch_size or data.seq_length, or a smaller model would do");
-  CHECK(usage_error_of([&] { check_memory(int64_t{1} << 62, 256, host); }) != "");
+  const auto error = [&](const RankMemory& rank, int64_t num_ranks) {
+    return usage_error_of([&] { check_memory(rank, num_ranks, host); });
+  };
+  const RankMemory half = {.total = kGiB / 2, .state = kGiB / 4};
+  CHECK(error(half, 6) == "");
+  CHECK(error(half, 7) ==
+        "[memory] predicted at least 0.50 GiB per rank * 7 ranks, host has 3.00 GiB; fewer ranks, "
+        "or a smaller data.micro_batch_size or data.seq_length, or a smaller model would do");
+  // Only what would do.
+  CHECK(error(half, 13).ends_with("; fewer ranks, or a smaller model would do"));
+  CHECK(error({4 * kGiB, kGiB}, 1)
+            .ends_with("; a smaller data.micro_batch_size or data.seq_length, or a smaller model "
+                       "would do"));
+  CHECK(error({5 * kGiB, 4 * kGiB}, 1) ==
+        "[memory] predicted at least 5.00 GiB per rank * 1 rank, host has 3.00 GiB; a smaller "
+        "model would do");
+  constexpr int64_t kMost = int64_t{1} << 62;
+  CHECK(error({kMost, kMost}, 256) != "");
 }
 
 TEST_CASE("the least memory is state and an activation, and below the prediction") {
   const ResolvedRecipe run = small_run({"data.micro_batch_size=4"});
   const int64_t state = state_memory(run).front().total();
-  CHECK(least_memory(run) == state + 4 * 32 * 64 * 4);
-  CHECK(least_memory(run) < predict_memory(run, 0).peak_total);
+  CHECK(least_memory(run).total == state + 4 * 32 * 64 * 4);
+  CHECK(least_memory(run).total < predict_memory(run, 0).peak_total);
+  CHECK(least_memory(run).state == state);
   // Sizes whose product is more than 64 bits hold.
   CHECK(least_memory(small_run({"data.micro_batch_size=1048576", "data.global_batch_size=1048576",
-                                "data.seq_length=268435456", "model.hidden_size=65536"})) >=
-        int64_t{1} << 62);
+                                "data.seq_length=268435456", "model.hidden_size=65536"}))
+            .total >= int64_t{1} << 62);
 }
 
 TEST_CASE("threads that can start leave no trace") {

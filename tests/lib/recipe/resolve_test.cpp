@@ -293,16 +293,22 @@ TEST_CASE("what YAML lets pass is refused, with its place") {
 }
 
 TEST_CASE("required keys are named with what would do") {
-  CHECK(problems_of("") ==
-        "model.family: missing, and it has no default; llama, mixtral, gpt would do\n"
-        "model.vocab_size: missing, and it has no default; 2 to 67108864 tokens would do\n"
-        "model.num_layers: missing, and it has no default; 1 to 65536 layers would do\n"
-        "model.hidden_size: missing, and it has no default; 1 to 16777216 would do\n"
-        "model.ffn_hidden_size: missing, and it has no default; 1 to 16777216 would do\n"
-        "model.num_attention_heads: missing, and it has no default; 1 to 65536 heads would do\n"
-        "data.kind: missing, and it has no default; text, mock, megatron, llmc, jsonl would do\n"
-        "data.seq_length: missing, and it has no default; 1 to 268435456 tokens would do\n"
-        "data.global_batch_size: missing, and it has no default; 1 to 268435456 samples would do");
+  CHECK(
+      problems_of("") ==
+      "model.family: missing, and it has no default; llama, mixtral, gpt would do (base.yaml)\n"
+      "model.vocab_size: missing, and it has no default; 2 to 67108864 tokens would do "
+      "(base.yaml)\n"
+      "model.num_layers: missing, and it has no default; 1 to 65536 layers would do (base.yaml)\n"
+      "model.hidden_size: missing, and it has no default; 1 to 16777216 would do (base.yaml)\n"
+      "model.ffn_hidden_size: missing, and it has no default; 1 to 16777216 would do (base.yaml)\n"
+      "model.num_attention_heads: missing, and it has no default; 1 to 65536 heads would do "
+      "(base.yaml)\n"
+      "data.kind: missing, and it has no default; text, mock, megatron, llmc, jsonl would do "
+      "(base.yaml)\n"
+      "data.seq_length: missing, and it has no default; 1 to 268435456 tokens would do "
+      "(base.yaml)\n"
+      "data.global_batch_size: missing, and it has no default; 1 to 268435456 samples would do "
+      "(base.yaml)");
 }
 
 TEST_CASE("four mistakes at once give four lines") {

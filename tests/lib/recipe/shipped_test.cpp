@@ -165,44 +165,71 @@ TEST_CASE("what cannot run yet is named, what can is not") {
   };
   const Case cases[] = {
       {{"trainer.accelerator=cuda", "trainer.devices=1", "trainer.precision=32"},
-       "trainer.accelerator: cuda cannot run yet; cpu would do"},
+       "trainer.accelerator: cuda cannot run yet; cpu would do (override "
+       "trainer.accelerator=cuda)"},
       {{"dp_size=512", "data.global_batch_size=1024"},
-       "trainer.devices: 512 cannot run yet; 1 to 256 would do"},
+       "trainer.devices: 512 cannot run yet; 1 to 256 would do (parallel.dp_size: override "
+       "dp_size=512)"},
       {{"trainer.precision=bf16-mixed", "precision.param_dtype=fp32",
         "precision.output_dtype=fp32"},
-       "trainer.precision: bf16-mixed cannot run yet; 32 would do"},
-      {{"precision.param_dtype=bf16"}, "precision.param_dtype: bf16 cannot run yet; fp32 would do"},
+       "trainer.precision: bf16-mixed cannot run yet; 32 would do (override "
+       "trainer.precision=bf16-mixed)"},
+      {{"trainer.precision=bf16-mixed"},
+       "trainer.precision: bf16-mixed cannot run yet; 32 would do (override "
+       "trainer.precision=bf16-mixed)"},
+      {{"trainer.accelerator=gpu", "trainer.devices=2"},
+       "trainer.accelerator: cuda cannot run yet; cpu would do (override trainer.accelerator=gpu)"},
+      {{"precision.param_dtype=bf16"},
+       "precision.param_dtype: bf16 cannot run yet; fp32 would do (override "
+       "precision.param_dtype=bf16)"},
       {{"precision.reduce_dtype=bf16"},
-       "precision.reduce_dtype: bf16 cannot run yet; fp32 would do"},
+       "precision.reduce_dtype: bf16 cannot run yet; fp32 would do (override "
+       "precision.reduce_dtype=bf16)"},
       {{"precision.output_dtype=bf16"},
-       "precision.output_dtype: bf16 cannot run yet; fp32 would do"},
+       "precision.output_dtype: bf16 cannot run yet; fp32 would do (override "
+       "precision.output_dtype=bf16)"},
       {{"precision.buffer_dtype=bf16"},
-       "precision.buffer_dtype: bf16 cannot run yet; fp32 would do"},
-      {{"cp_size=2"}, "parallel.cp_size: 2 cannot run yet; 1 would do"},
-      {{"pp_size=2"}, "parallel.pp_size: 2 cannot run yet; 1 would do"},
+       "precision.buffer_dtype: bf16 cannot run yet; fp32 would do (override "
+       "precision.buffer_dtype=bf16)"},
+      {{"cp_size=2"}, "parallel.cp_size: 2 cannot run yet; 1 would do (override cp_size=2)"},
+      {{"pp_size=2"}, "parallel.pp_size: 2 cannot run yet; 1 would do (override pp_size=2)"},
       {{"dp_size=4", "parallel.dp_replicate_size=2"},
-       "parallel.dp_replicate_size: 2 cannot run yet; 1 would do"},
+       "parallel.dp_replicate_size: 2 cannot run yet; 1 would do (override "
+       "parallel.dp_replicate_size=2)"},
       {{"dp_size=2", "sharding_strategy=FULL_SHARD"},
-       "parallel.sharding_strategy: FULL_SHARD cannot run yet; NO_SHARD would do"},
+       "parallel.sharding_strategy: FULL_SHARD cannot run yet; NO_SHARD would do "
+       "(override sharding_strategy=FULL_SHARD)"},
       {{"parallel.strategy=megatron"},
-       "parallel.distributed_optimizer: true cannot run yet; false would do"},
+       "parallel.distributed_optimizer: true cannot run yet; false would do (override "
+       "parallel.strategy=megatron)"},
       {{"parallel.overlap_param_gather=true"},
-       "parallel.overlap_param_gather: true cannot run yet; false would do"},
-      {{"parallel.cpu_offload=true"}, "parallel.cpu_offload: true cannot run yet; false would do"},
-      {{"parallel.recompute=full"}, "parallel.recompute: full cannot run yet; none would do"},
+       "parallel.overlap_param_gather: true cannot run yet; false would do (override "
+       "parallel.overlap_param_gather=true)"},
+      {{"parallel.cpu_offload=true"},
+       "parallel.cpu_offload: true cannot run yet; false would do (override "
+       "parallel.cpu_offload=true)"},
+      {{"parallel.recompute=full"},
+       "parallel.recompute: full cannot run yet; none would do (override parallel.recompute=full)"},
       {{"data.kind=jsonl"},
-       "data.kind: jsonl cannot run yet; text, mock, megatron or llmc would do"},
-      {{"data.tokenizer=/t.json"}, "data.tokenizer: /t.json cannot run yet; bytes would do"},
+       "data.kind: jsonl cannot run yet; text, mock, megatron or llmc would do (override "
+       "data.kind=jsonl)"},
+      {{"data.tokenizer=/t.json"},
+       "data.tokenizer: /t.json cannot run yet; bytes would do (override data.tokenizer=/t.json)"},
       {{"checkpoint.every=5"},
-       "checkpoint.every: 5 cannot run yet; 0, which saves nothing yet, would do"},
-      {{"checkpoint.resume=auto"}, "checkpoint.resume: auto cannot run yet; never would do"},
-      {{"checkpoint.async=true"}, "checkpoint.async: true cannot run yet; false would do"},
-      {{"log.trace=true"}, "log.trace: true cannot run yet; false would do"},
+       "checkpoint.every: 5 cannot run yet; 0, which saves nothing yet, would do (override "
+       "checkpoint.every=5)"},
+      {{"checkpoint.resume=auto"},
+       "checkpoint.resume: auto cannot run yet; never would do (override checkpoint.resume=auto)"},
+      {{"checkpoint.async=true"},
+       "checkpoint.async: true cannot run yet; false would do (override checkpoint.async=true)"},
+      {{"log.trace=true"},
+       "log.trace: true cannot run yet; false would do (override log.trace=true)"},
   };
   for (const Case& c : cases) {
     const auto lines = not_runnable(resolve_shipped("llama_tiny", c.overrides));
     CHECK(fmt::format("{}", fmt::join(lines, "\n")) == c.line);
   }
-  CHECK(not_runnable(resolve_shipped("mixtral_tiny")).front() ==
-        "model.family: mixtral cannot run yet; llama or gpt would do");
+  CHECK(
+      not_runnable(resolve_shipped("mixtral_tiny")).front() ==
+      "model.family: mixtral cannot run yet; llama or gpt would do (recipes/mixtral_tiny.yaml:14)");
 }
