@@ -12,11 +12,11 @@ constexpr double kMostSeconds = 10;
 
 // Ranks 0 and 1 on the first host, 2 and 3 on the second, as torchrun starts them.
 std::vector<std::unique_ptr<JobProcess>> start_ranks(const TwoHosts& hosts,
-                                                     const std::string& words) {
+                                                     const std::string& words, int port = 29500) {
   std::vector<std::unique_ptr<JobProcess>> ranks;
   for (int rank : {0, 1, 2, 3})
     ranks.push_back(hosts.run_on(static_cast<size_t>(rank / 2), [&] {
-      return std::make_unique<JobProcess>(words, torchrun(rank, 4, 29500, TwoHosts::address(0)));
+      return std::make_unique<JobProcess>(words, torchrun(rank, 4, port, TwoHosts::address(0)));
     }));
   return ranks;
 }
@@ -109,5 +109,34 @@ TEST_CASE("a host that is lost, with all that runs on it, ends the other within 
       else
         CHECK((errors[0].starts_with(name_of(job.folder, 2) + ": lost; ") ||
                errors[0].starts_with(name_of(job.folder, 3) + ": lost; ")));
+    }
+}
+
+// tp groups within the hosts, by shared memory; dp groups between them, by messages.
+TEST_CASE("a rank that hangs is named on both hosts, not those that wait for it") {
+  if (skip()) return;
+  const TwoHosts hosts;
+  std::array<RunFolder, 4> folders;
+  std::vector<std::vector<std::unique_ptr<JobProcess>>> jobs;
+  for (size_t i = 0; i < folders.size(); ++i) {
+    const RunFolder& folder = folders.at(i);
+    jobs.push_back(start_ranks(hosts,
+                               folder.pretrain("data.global_batch_size=8 tp_size=2 dp_size=2 "
+                                               "trainer.max_steps=1000000000 "
+                                               "trainer.comm_timeout_s=3"),
+                               29500 + static_cast<int>(i)));
+    REQUIRE(is_training(folder));
+    kill(pid_of(folder, static_cast<int>(i)), SIGSTOP);
+  }
+  for (size_t i = 0; i < folders.size(); ++i)
+    for (size_t rank = 0; rank < 4; ++rank) {
+      if (rank == i) continue;
+      JobProcess& process = *jobs.at(i).at(rank);
+      CHECK(process.exit_code() == 4);
+      const auto errors = process.errors();
+      REQUIRE(errors.size() == 1);
+      CAPTURE(errors[0]);
+      CHECK(errors[0].find(": rank " + std::to_string(i) + " ") != std::string::npos);
+      CHECK(errors[0].find(" within 3 s; ") != std::string::npos);
     }
 }

@@ -264,8 +264,10 @@ GlooCommunicator::InFlight GlooCommunicator::take(int64_t ticket) {
 }
 
 void GlooCommunicator::wait_for_collective(int64_t sequence) {
-  const Clock::time_point deadline = Clock::now() + network_->timeout();
+  Patience patience = full_patience();
   std::unique_lock lock(mutex_);
+  if (num_done_ > sequence && !network_->is_poisoned()) return;
+  const Network::Waiting waiting(*network_);
   for (;;) {
     if (network_->is_poisoned()) {
       drain(lock);
@@ -273,15 +275,14 @@ void GlooCommunicator::wait_for_collective(int64_t sequence) {
     }
     if (num_done_ > sequence) return;
     const Clock::time_point now = Clock::now();
-    if (now < deadline) {
-      changed_.wait_until(lock, std::min(deadline, now + kNap));
+    if (now < patience.deadline) {
+      changed_.wait_until(lock, std::min(patience.deadline, now + kNap));
       continue;
     }
-    const Call& stuck = queue_.front();
-    const Posting posting = stuck.posting;
-    const int64_t stuck_sequence = stuck.sequence;
+    const Posting stuck = queue_.front().posting;
+    const int64_t stuck_sequence = queue_.front().sequence;
     lock.unlock();
-    report_hang(posting, stuck_sequence, 0, world_ranks_);
+    report_hang(stuck, stuck_sequence, 0, world_ranks_, patience);
     lock.lock();
   }
 }
@@ -290,21 +291,26 @@ void GlooCommunicator::wait_for_transfer(const InFlight& call) {
   Transfer& transfer = *call.transfer;
   const std::vector<int> ends = {world_ranks_[static_cast<size_t>(transfer.from)],
                                  world_ranks_[static_cast<size_t>(transfer.to)]};
-  const Clock::time_point deadline = Clock::now() + network_->timeout();
+  Patience patience = full_patience();
+  const Network::Waiting waiting(*network_);
   for (Message& message : transfer.messages) {
-    if (!message.wait(deadline)) {
-      report_hang(call.posting, call.sequence, channel_of(transfer.from, transfer.to), ends);
-      network_->raise();
-    }
-    if (&message != &transfer.messages.front()) continue;
-    const bool is_send = transfer.from == rank();
-    const std::array calls = {is_send ? transfer.mine : transfer.theirs,
-                              is_send ? transfer.theirs : transfer.mine};
-    const std::string mismatch = find_mismatch({calls, {}, 0}, ends);
-    if (mismatch.empty()) continue;
-    report_mismatch(call.posting, call.sequence, mismatch);
-    network_->raise();
+    while (!message.wait(patience.deadline))
+      report_hang(call.posting, call.sequence, channel_of(transfer.from, transfer.to), ends,
+                  patience);
+    if (&message == &transfer.messages.front()) check_transfer(call, ends);
   }
+}
+
+// Once the peer has told what it called.
+void GlooCommunicator::check_transfer(const InFlight& call, const std::vector<int>& ends) {
+  const Transfer& transfer = *call.transfer;
+  const bool is_send = transfer.from == rank();
+  const std::array calls = {is_send ? transfer.mine : transfer.theirs,
+                            is_send ? transfer.theirs : transfer.mine};
+  const std::string mismatch = find_mismatch({calls, {}, 0}, ends);
+  if (mismatch.empty()) return;
+  report_mismatch(call.posting, call.sequence, mismatch);
+  network_->raise();
 }
 
 // The job learns of it from whatever made this rank fail.
@@ -337,13 +343,21 @@ void GlooCommunicator::report_mismatch(const Posting& posting, int64_t sequence,
                  Evidence::kEcho);
 }
 
+GlooCommunicator::Patience GlooCommunicator::full_patience() const {
+  return {.deadline = Clock::now() + network_->timeout()};
+}
+
 void GlooCommunicator::report_hang(const Posting& posting, int64_t sequence, int64_t channel,
-                                   const std::vector<int>& world_ranks) noexcept {
-  network_->fail({.operation = describe(posting, sequence),
-                  .group = Network::how_far_key(group_, channel),
-                  .members = world_ranks,
-                  .sequence = sequence,
-                  .timeout_s = std::chrono::duration<double>(network_->timeout()).count()});
+                                   const std::vector<int>& world_ranks,
+                                   Patience& patience) noexcept {
+  const bool is_over =
+      network_->fail({.operation = describe(posting, sequence),
+                      .group = Network::how_far_key(group_, channel),
+                      .members = world_ranks,
+                      .sequence = sequence,
+                      .timeout_s = std::chrono::duration<double>(network_->timeout()).count(),
+                      .is_last = patience.is_last});
+  if (!is_over) patience = {.deadline = Clock::now() + network_->timeout(), .is_last = true};
 }
 
 }  // namespace nemo::gloo

@@ -47,6 +47,11 @@ class GlooCommunicator final : public Communicator {
     Posting mine, theirs;
     std::vector<Message> messages;  // theirs first
   };
+  // How long a wait goes on.
+  struct Patience {
+    Clock::time_point deadline;
+    bool is_last = false;
+  };
   // What has been called and not waited for.
   struct InFlight {
     int64_t ticket;
@@ -72,6 +77,7 @@ class GlooCommunicator final : public Communicator {
   void wait(int64_t ticket);
   void wait_for_collective(int64_t sequence);
   void wait_for_transfer(const InFlight& call);
+  void check_transfer(const InFlight& call, const std::vector<int>& ends);
   void abandon(int64_t ticket) noexcept override;
   InFlight take(int64_t ticket);
   // Until no thread of this rank touches the tensors of its collectives; after poison.
@@ -82,9 +88,10 @@ class GlooCommunicator final : public Communicator {
   std::string describe(const Posting& posting, int64_t sequence) const;
   void report_mismatch(const Posting& posting, int64_t sequence,
                        const std::string& mismatch) noexcept;
-  // Nobody knows why the operation, of these world ranks, does not end.
+  Patience full_patience() const;
+  // The time is up for an operation of these world ranks; ends the world, or gives as long again.
   void report_hang(const Posting& posting, int64_t sequence, int64_t channel,
-                   const std::vector<int>& world_ranks) noexcept;
+                   const std::vector<int>& world_ranks, Patience& patience) noexcept;
 
   std::shared_ptr<Network> network_;
   int64_t group_;

@@ -11,7 +11,7 @@ GlooWorld::GlooWorld(Store& store, int rank, int size, const Options& options)
       network_(std::make_shared<gloo::Network>(store, options.host, rank, size, options.timeout)) {
   store.on_how_far([network = std::weak_ptr(network_)](int64_t group) {
     const auto alive = network.lock();
-    return alive ? alive->how_far(group) : -1;
+    return alive ? alive->how_far(group) : Progress();
   });
 }
 

@@ -142,7 +142,7 @@ Network::~Network() {
     const std::lock_guard lock(mutex_);
     closing_ = true;
   }
-  waits_changed_.notify_all();
+  message_waits_changed_.notify_all();
   if (watchdog_.joinable()) watchdog_.join();
   const Attention attention(*device_);
   context_.reset();
@@ -209,7 +209,7 @@ void Network::poison(const std::string& reason) noexcept {
   reason_ = reason;
   poisoned_ = true;
   if (connecting_) connecting_->close();
-  for (const Wait& wait : waits_) {
+  for (const Wait& wait : message_waits_) {
     wait.buffer->abortWaitSend();
     wait.buffer->abortWaitRecv();
   }
@@ -225,8 +225,16 @@ void Network::fail(const std::string& reason, Evidence evidence) noexcept {
   if (!is_poisoned()) poison(store_.fail({reason, ExitCode::kRankLost}, evidence).reason);
 }
 
-void Network::fail(const Hang& hang) noexcept {
-  if (!is_poisoned()) poison(store_.fail(hang).reason);
+bool Network::fail(const Hang& hang) noexcept {
+  if (is_poisoned()) return true;
+  const std::optional<Failure> verdict = store_.fail(hang);
+  if (verdict) poison(verdict->reason);
+  return verdict.has_value();
+}
+
+void Network::set_waits(bool waits) {
+  waits_ = waits;
+  if (host_) host_->set_waits_elsewhere(waits);
 }
 
 void Network::settle() noexcept {
@@ -238,10 +246,11 @@ void Network::set_called(int64_t key, int64_t sequence) {
   last_called_[key] = sequence;
 }
 
-int64_t Network::how_far(int64_t key) const {
+Progress Network::how_far(int64_t key) const {
   const std::lock_guard lock(mutex_);
   const auto called = last_called_.find(key);
-  return called == last_called_.end() ? -1 : called->second;
+  return {.last_called = called == last_called_.end() ? -1 : called->second,
+          .waits = waits_ || (host_ && host_->waits())};
 }
 
 std::list<Network::Wait>::iterator Network::begin_wait(transport::UnboundBuffer* buffer,
@@ -250,14 +259,14 @@ std::list<Network::Wait>::iterator Network::begin_wait(transport::UnboundBuffer*
   if (poisoned_) throw CommError(reason_);
   if (deadline != kNever) {
     if (!watchdog_.joinable()) watchdog_ = std::thread([this] { watch(); });
-    waits_changed_.notify_all();
+    message_waits_changed_.notify_all();
   }
-  return waits_.insert(waits_.end(), {buffer, deadline});
+  return message_waits_.insert(message_waits_.end(), {buffer, deadline});
 }
 
 void Network::end_wait(std::list<Wait>::iterator wait) {
   const std::lock_guard lock(mutex_);
-  waits_.erase(wait);
+  message_waits_.erase(wait);
 }
 
 void Network::watch() {
@@ -265,7 +274,7 @@ void Network::watch() {
   while (!closing_) {
     const Clock::time_point now = Clock::now();
     Clock::time_point next = now + std::chrono::hours(1);
-    for (Wait& wait : waits_) {
+    for (Wait& wait : message_waits_) {
       if (wait.deadline <= now) {
         wait.buffer->abortWaitSend();
         wait.buffer->abortWaitRecv();
@@ -273,7 +282,7 @@ void Network::watch() {
       }
       next = std::min(next, wait.deadline);
     }
-    waits_changed_.wait_until(lock, next);
+    message_waits_changed_.wait_until(lock, next);
   }
 }
 

@@ -69,7 +69,20 @@ class Network {
   [[noreturn]] void raise() const;
   // Tells the job and poisons with what it ends with.
   void fail(const std::string& reason, Evidence evidence) noexcept;
-  void fail(const Hang& hang) noexcept;
+  // False where all that are missed wait for others: one of those is to say for whom.
+  bool fail(const Hang& hang) noexcept;
+
+  // While the rank waits for others.
+  class Waiting {
+   public:
+    explicit Waiting(Network& network) : network_(network) { network_.set_waits(true); }
+    ~Waiting() { network_.set_waits(false); }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+
+   private:
+    Network& network_;
+  };
 
   // Until nobody touches the memory of messages that have been destroyed before they were done.
   void settle() noexcept;
@@ -78,7 +91,7 @@ class Network {
   // members call in order: 0 are a group's collectives.
   static int64_t how_far_key(int64_t group, int64_t channel) { return group << 32 | channel; }
   void set_called(int64_t key, int64_t sequence);
-  int64_t how_far(int64_t key) const;
+  Progress how_far(int64_t key) const;
 
  private:
   friend class Message;
@@ -87,6 +100,7 @@ class Network {
     Clock::time_point deadline;
   };
 
+  void set_waits(bool waits);
   void connect(int peer, uint16_t port, const std::string& address);
   // A wait for a message begins and ends; the watchdog breaks it off at its deadline, poison does
   // at once.
@@ -107,11 +121,12 @@ class Network {
   mutable std::mutex mutex_;
   std::atomic<bool> poisoned_ = false;
   std::string reason_;
+  std::atomic<bool> waits_ = false;
   ::gloo::transport::Pair* connecting_ = nullptr;
-  std::list<Wait> waits_;
+  std::list<Wait> message_waits_;
   std::map<int64_t, int64_t> last_called_;
 
-  std::condition_variable waits_changed_;
+  std::condition_variable message_waits_changed_;
   bool closing_ = false;
   std::thread watchdog_;  // from the first wait that has a deadline
 };

@@ -28,6 +28,7 @@ struct WorldState {
   int64_t group;                        // where the group of all ranks is
   int64_t memory_bytes;                 // the most that reserve_memory gives; processes only
   std::array<Sleep, kMaxRanks> sleeps;  // of Domain::ranks
+  std::atomic<int64_t> elsewhere;       // what a rank sleeps for that the segment does not see; 0
 };
 
 // A process's end of it; whoever makes the segment allocates the WorldState.
@@ -60,6 +61,14 @@ struct Domain {
     const int64_t counter = sleep.counter.load();
     return counter != 0 &&
            segment->at<std::atomic<int64_t>>(counter)->load() <= sleep.sequence.load();
+  }
+  void set_waits_elsewhere(int rank, bool waits_elsewhere) const {
+    Sleep& sleep = sleep_of(rank);
+    sleep.sequence = 0;
+    sleep.counter = waits_elsewhere ? offset_of(&world.elsewhere) : 0;
+  }
+  int64_t offset_of(const void* place) const {
+    return static_cast<const std::byte*>(place) - segment->at<std::byte>(0);
   }
   // See Communicator::reserve_memory.
   AddressRange reserve_memory(int64_t bytes) const {

@@ -89,6 +89,14 @@ AddressRange ProcessHost::reserve_memory(int64_t bytes) {
   return domain_->reserve_memory(bytes);
 }
 
+bool ProcessHost::waits() const {
+  return domain_->waits(rank_);
+}
+
+void ProcessHost::set_waits_elsewhere(bool waits_elsewhere) {
+  domain_->set_waits_elsewhere(rank_, waits_elsewhere);
+}
+
 void ProcessHost::poison(const std::string& reason) noexcept {
   domain_->poison.set(reason);
 }

@@ -47,6 +47,11 @@ class ProcessHost {
   // As Communicator::reserve_memory.
   AddressRange reserve_memory(int64_t bytes);
 
+  // Whether this rank waits for others, from any thread; those of the host whose time is up know by
+  // it that it is not to blame. Waits of the host's own groups tell by themselves.
+  bool waits() const;
+  void set_waits_elsewhere(bool waits_elsewhere);
+
   // As Communicator::poison, from any thread.
   void poison(const std::string& reason) noexcept;
 

@@ -156,7 +156,7 @@ void Ring::await(const std::atomic<int64_t>& counter, int64_t sequence) {
   }
   Sleep& sleep = domain_.sleep_of(world_ranks_[static_cast<size_t>(member_)]);
   sleep.sequence = sequence;
-  sleep.counter = reinterpret_cast<const std::byte*>(&counter) - domain_.segment->at<std::byte>(0);
+  sleep.counter = domain_.offset_of(&counter);
   sleep_until(counter, sequence);
   sleep.counter = 0;
 }

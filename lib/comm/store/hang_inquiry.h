@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/comm/store/job.h"
 #include "lib/core/clock.h"
@@ -21,17 +22,23 @@ class HangInquiry {
   const Hang& hang() const { return hang_; }
   Clock::time_point due() const { return due_; }
 
-  // `sequence`: of the last operation that the rank has called in the group, -1 = none yet.
-  void answer(int rank, int64_t sequence) { last_called_[rank] = sequence; }
+  void answer(int rank, const Progress& progress) { answers_[rank] = progress; }
   // All have answered, or their time is up.
   bool is_over(Clock::time_point now) const;
+  // All that are missed wait for others themselves: one of those knows better whom to name, and is
+  // given time.
+  bool is_for_others() const;
   // `[all_reduce "grads"] group dp, sequence 1: ranks 1, 3 did not arrive within 0.5 s; …`
   std::string message() const;
 
  private:
+  std::vector<int> silent_ranks() const;
+  // They did not arrive; those among them that wait for others only where there is nobody else.
+  std::vector<int> late_ranks() const;
+
   Hang hang_;
   Clock::time_point due_;
-  std::map<int, int64_t> last_called_;
+  std::map<int, Progress> answers_;
 };
 
 }  // namespace nemo::store

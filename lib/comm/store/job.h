@@ -43,6 +43,13 @@ struct Hang {
   std::vector<int> members;  // world ranks
   int64_t sequence = 0;
   double timeout_s = 0;
+  bool is_last = false;  // who it waits for was left to others before, and they did not say
+};
+
+// How far a rank is in a group.
+struct Progress {
+  int64_t last_called = -1;  // sequence number of the last operation it has called; -1 = none
+  bool waits = false;        // for others, in whatever group
 };
 
 }  // namespace nemo

@@ -14,7 +14,7 @@ namespace nemo::store {
 inline constexpr std::string_view kMagic = "nemo-cpp store 1";
 
 enum class MessageKind : uint8_t {
-  // Client to server; the last three have no reply.
+  // Client to server; the last two have no reply.
   kHello = 1,  // magic → who hosts the store
   kSet,        // key, value → nothing
   kGet,        // key → value, once it is set
@@ -22,9 +22,10 @@ enum class MessageKind : uint8_t {
   kJoin,       // rank, host, pid → the members, once all have joined
   kLeave,      // nothing → kAllLeft, once all have left
   kEnded,      // rank, reason, exit code → whether it has left
-  kFail,       // evidence, reason, exit code
-  kHang,       // operation, group, members, sequence, timeout
-  kProgress,   // inquiry, sequence
+  kHang,  // operation, group, members, sequence, timeout, whether for the last time → nothing,
+          // where others must say whom they wait for; kFailure else
+  kFail,  // evidence, reason, exit code
+  kProgress,  // inquiry, sequence, whether it waits
   // Server to client.
   kReply = 64,  // of the request's id
   kAllLeft,     // reply to kLeave: the job is done

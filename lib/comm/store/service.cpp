@@ -21,6 +21,11 @@ BodyWriter write_failure(const Failure& failure) {
   return BodyWriter().text(failure.reason).number(static_cast<int>(failure.exit_code));
 }
 
+Progress read_progress(BodyReader& body) {
+  const int64_t last_called = body.number();
+  return {last_called, body.number() != 0};
+}
+
 }  // namespace
 
 Service::Service(int world_size, std::chrono::nanoseconds timeout, std::string hosted_by,
@@ -53,7 +58,7 @@ void Service::handle(Client client, const Message& message, Clock::time_point no
     case MessageKind::kEnded:
       return ended(from, body, now);
     case MessageKind::kHang:
-      return hang(body, now);
+      return hang(from, body, now);
     case MessageKind::kProgress:
       return progress(client, body);
     default:
@@ -148,7 +153,7 @@ void Service::ended(const Request& from, BodyReader body, Clock::time_point now)
   reply(from, BodyWriter().number(control_.has_left(rank)));
 }
 
-void Service::hang(BodyReader body, Clock::time_point now) {
+void Service::hang(const Request& from, BodyReader body, Clock::time_point now) {
   Hang hang;
   hang.operation = body.text();
   hang.group = body.number();
@@ -156,18 +161,19 @@ void Service::hang(BodyReader body, Clock::time_point now) {
   hang.timeout_s = static_cast<double>(body.number()) * 1e-9;
   for (int64_t left = body.number(); left > 0; --left)
     hang.members.push_back(checked_rank(body.number()));
+  hang.is_last = body.number() != 0;
   const int64_t inquiry = num_inquiries_++;
   const BodyWriter question = BodyWriter().number(inquiry).number(hang.group);
   for (const auto& [client, rank] : clients_)
     if (rank && std::ranges::find(hang.members, *rank) != hang.members.end())
       send_(client, {MessageKind::kHowFar, 0, question.body()});
-  inquiries_.emplace(inquiry, HangInquiry(std::move(hang), now));
+  inquiries_.emplace(inquiry, Inquiry{from, HangInquiry(std::move(hang), now)});
 }
 
 void Service::progress(Client from, BodyReader body) {
   const std::optional<int> rank = clients_[from];
   const auto inquiry = inquiries_.find(body.number());
-  if (rank && inquiry != inquiries_.end()) inquiry->second.answer(*rank, body.number());
+  if (rank && inquiry != inquiries_.end()) inquiry->second.hang.answer(*rank, read_progress(body));
 }
 
 void Service::settle(Clock::time_point now) {
@@ -178,9 +184,12 @@ void Service::settle(Clock::time_point now) {
 
 void Service::settle_inquiries(Clock::time_point now) {
   std::erase_if(inquiries_, [&](const auto& numbered) {
-    const HangInquiry& inquiry = numbered.second;
-    if (!inquiry.is_over(now)) return false;
-    control_.report({inquiry.message(), ExitCode::kRankLost}, Evidence::kCause, now);
+    const auto& [from, hang] = numbered.second;
+    if (!hang.is_over(now)) return false;
+    if (hang.is_for_others())
+      reply(from);
+    else
+      control_.report({hang.message(), ExitCode::kRankLost}, Evidence::kCause, now);
     return true;
   });
 }
@@ -207,7 +216,7 @@ void Service::settle_members() {
 std::optional<Clock::time_point> Service::next_deadline() const {
   std::optional<Clock::time_point> next = control_.next_deadline();
   for (const auto& [number, inquiry] : inquiries_)
-    next = next ? std::min(*next, inquiry.due()) : inquiry.due();
+    next = next ? std::min(*next, inquiry.hang.due()) : inquiry.hang.due();
   return next;
 }
 

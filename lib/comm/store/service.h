@@ -47,7 +47,7 @@ class Service {
   void leave(const Request& from, Clock::time_point now);
   void fail(Client from, BodyReader body, Clock::time_point now);
   void ended(const Request& from, BodyReader body, Clock::time_point now);
-  void hang(BodyReader body, Clock::time_point now);
+  void hang(const Request& from, BodyReader body, Clock::time_point now);
   void progress(Client from, BodyReader body);
 
   void settle_inquiries(Clock::time_point now);
@@ -69,7 +69,11 @@ class Service {
   std::map<std::string, std::vector<Request>> getting_;
   std::vector<Request> joining_;
   std::vector<Request> leaving_;
-  std::map<int64_t, HangInquiry> inquiries_;
+  struct Inquiry {
+    Request from;
+    HangInquiry hang;
+  };
+  std::map<int64_t, Inquiry> inquiries_;
   int64_t num_inquiries_ = 0;
   std::optional<Failure> told_;  // every client knows it
 };

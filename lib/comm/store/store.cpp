@@ -93,14 +93,19 @@ Failure Store::fail(const Failure& failure, Evidence evidence) {
   return wait_for_verdict(failure);
 }
 
-Failure Store::fail(const Hang& hang) {
+std::optional<Failure> Store::fail(const Hang& hang) {
   BodyWriter body;
   body.text(hang.operation).number(hang.group).number(hang.sequence);
   body.number(static_cast<int64_t>(hang.timeout_s * 1e9)).number(std::ssize(hang.members));
   for (const int rank : hang.members) body.number(rank);
-  send(MessageKind::kHang, body);
-  return wait_for_verdict(
-      {hang.operation + ": did not complete, and the store does not answer", ExitCode::kRankLost});
+  body.number(hang.is_last);
+  if (wait_for_reply(send(MessageKind::kHang, body), kPatience)) return std::nullopt;
+  const std::lock_guard lock(mutex_);
+  return failure_.value_or(Failure{
+      fmt::format("{}: {}, which hosts the store, is not responding within {:g} s; find what holds "
+                  "it up, or raise trainer.comm_timeout_s",
+                  hang.operation, hosted_by_, hang.timeout_s),
+      ExitCode::kRankLost});
 }
 
 std::optional<Failure> Store::report_end(int rank, const Failure& failure) {
@@ -123,7 +128,7 @@ void Store::on_failure(std::function<void(const Failure&)> tell) {
   tell_failure();
 }
 
-void Store::on_how_far(std::function<int64_t(int64_t)> how_far) {
+void Store::on_how_far(std::function<Progress(int64_t)> how_far) {
   const std::lock_guard calling(calling_);
   how_far_ = std::move(how_far);
 }
@@ -203,8 +208,10 @@ void Store::receive(const Message& message) {
   if (message.kind == MessageKind::kHowFar) {
     const int64_t inquiry = body.number();
     const std::lock_guard calling(calling_);
-    if (how_far_)
-      send(MessageKind::kProgress, BodyWriter().number(inquiry).number(how_far_(body.number())));
+    if (!how_far_) return;
+    const Progress progress = how_far_(body.number());
+    send(MessageKind::kProgress,
+         BodyWriter().number(inquiry).number(progress.last_called).number(progress.waits));
     return;
   }
   const std::lock_guard lock(mutex_);

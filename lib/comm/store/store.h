@@ -54,8 +54,9 @@ class Store final : public Rendezvous {
   // Tells the job that it has failed, and returns what all its processes end with: somebody may
   // have been first, or may know better. Where the server does not answer for 2 s, `failure`.
   Failure fail(const Failure& failure, Evidence evidence);
-  // The same by a rank that waited in vain: the server finds out for whom.
-  Failure fail(const Hang& hang);
+  // The same by a rank that waited in vain: the server finds out for whom. Nothing where all that
+  // it misses wait for others, who then are to say so; the rank may wait as long again.
+  std::optional<Failure> fail(const Hang& hang);
   // By a launcher, whose child has ended: what the job ends with then. Nothing where that rank has
   // left.
   std::optional<Failure> report_end(int rank, const Failure& failure);
@@ -65,9 +66,8 @@ class Store final : public Rendezvous {
   // `tell` is called once, when the job fails or now where it has: by the thread that learns it,
   // and not after another on_failure has returned.
   void on_failure(std::function<void(const Failure&)> tell);
-  // `how_far` answers for Hang: the sequence number of the last operation this rank has called in a
-  // group, -1 = none. Called by the watching thread.
-  void on_how_far(std::function<int64_t(int64_t group)> how_far);
+  // `how_far` answers for Hang. Called by the watching thread.
+  void on_how_far(std::function<Progress(int64_t group)> how_far);
 
   // The ends of the connection, in numbers: how this machine is reached by the server's.
   StoreAddress local_address() const { return store::local_address(socket_); }
@@ -103,7 +103,7 @@ class Store final : public Rendezvous {
 
   std::mutex calling_;
   std::function<void(const Failure&)> tell_;
-  std::function<int64_t(int64_t)> how_far_;
+  std::function<Progress(int64_t)> how_far_;
 
   std::thread watcher_;
 };

@@ -176,20 +176,32 @@ TEST_CASE("a hang names who is behind and who does not respond") {
   const std::string start = "[all_reduce \"grads\"] group dp, sequence 7: ";
   const std::string end = " within 0.5 s; find what holds them up, or raise trainer.comm_timeout_s";
   struct Case {
-    std::map<int, int64_t> answers;
+    std::map<int, Progress> answers;
     std::string who;
+    bool is_for_others = false;
   };
   const Case cases[] = {
-      {{{0, 7}, {2, 6}, {4, 7}, {6, -1}}, "ranks 2, 6 did not arrive"},
-      {{{0, 7}, {2, 6}, {4, 8}}, "rank 2 did not arrive and rank 6 is not responding"},
-      {{{0, 7}, {2, 7}}, "ranks 4, 6 are not responding"},
-      {{{0, 7}, {2, 7}, {4, 9}, {6, 7}}, "all ranks arrived but did not finish"},
+      {{{0, {7}}, {2, {6}}, {4, {7}}, {6, {}}}, "ranks 2, 6 did not arrive"},
+      {{{0, {7}}, {2, {6}}, {4, {8}}}, "rank 2 did not arrive and rank 6 is not responding"},
+      {{{0, {7}}, {2, {7}}}, "ranks 4, 6 are not responding"},
+      {{{0, {7}}, {2, {7}}, {4, {9}}, {6, {7}}}, "all ranks arrived but did not finish"},
+      // Some wait for others: in this group, or in one of another rank that hangs.
+      {{{0, {7, true}}, {2, {6}}, {4, {7, true}}, {6, {5, true}}}, "rank 2 did not arrive"},
+      {{{0, {7, true}}, {2, {6, true}}, {4, {8}}, {6, {7}}}, "rank 2 did not arrive", true},
+      {{{0, {7, true}}, {2, {6, true}}, {4, {7}}}, "rank 6 is not responding"},
   };
   for (const Case& c : cases) {
     HangInquiry inquiry(hang, kStart);
-    for (const auto& [rank, sequence] : c.answers) inquiry.answer(rank, sequence);
+    for (const auto& [rank, progress] : c.answers) inquiry.answer(rank, progress);
+    CHECK(inquiry.is_for_others() == c.is_for_others);
     CHECK(inquiry.message() == start + c.who + end);
     CHECK(inquiry.is_over(kStart) == (c.answers.size() == 4));
     CHECK(inquiry.is_over(kStart + 1s));
+    Hang last = hang;
+    last.is_last = true;
+    HangInquiry again(last, kStart);
+    for (const auto& [rank, progress] : c.answers) again.answer(rank, progress);
+    CHECK_FALSE(again.is_for_others());
+    CHECK(again.message() == inquiry.message());
   }
 }

@@ -397,12 +397,15 @@ TEST_CASE("who holds a group up is asked of its members, whatever they do meanwh
   job.run([&](int rank, Store& store) {
     // Rank 3 says nothing; rank 1 is behind in group 5, and ahead in another.
     if (rank != 3)
-      store.on_how_far([rank](int64_t group) { return group == 5 ? (rank == 1 ? 8 : 9) : 20; });
+      store.on_how_far([rank](int64_t group) {
+        return Progress{.last_called = group == 5 ? (rank == 1 ? 8 : 9) : 20};
+      });
     if (rank == 0) {
       // All have set their answers.
       for (int peer : {1, 2, 3}) store.get("ready" + std::to_string(peer));
       reasons[0] =
           store.fail({"[all_reduce \"grads\"] group dp, sequence 9", 5, {0, 1, 2, 3}, 9, 0.5})
+              .value()
               .reason;
       return;
     }
@@ -413,4 +416,26 @@ TEST_CASE("who holds a group up is asked of its members, whatever they do meanwh
     CHECK(reason ==
           "[all_reduce \"grads\"] group dp, sequence 9: rank 1 did not arrive and rank 3 is not "
           "responding within 0.5 s; find what holds them up, or raise trainer.comm_timeout_s");
+}
+
+TEST_CASE("a rank that waits for others is not to blame; when their time is up too, it is named") {
+  Job job(2);
+  std::optional<Failure> first, last;
+  job.run([&](int rank, Store& store) {
+    store.on_how_far([](int64_t) { return Progress{.last_called = 3, .waits = true}; });
+    if (rank == 1) {
+      store.set("ready", "");
+      error_of<CommError>([&] { store.get("never"); });
+      return;
+    }
+    store.get("ready");
+    Hang hang{"[barrier \"b\"] group tp, sequence 4", 5, {0, 1}, 4, 0.5};
+    first = store.fail(hang);
+    hang.is_last = true;
+    last = store.fail(hang);
+  });
+  CHECK_FALSE(first);
+  REQUIRE(last);
+  CHECK(last->reason.starts_with(
+      "[barrier \"b\"] group tp, sequence 4: ranks 0, 1 did not arrive within 0.5 s; "));
 }
