@@ -319,24 +319,35 @@ const Table& table() {
   return kTable;
 }
 
-// Keys of other programs that have no counterpart, or one with another meaning.
-constexpr std::array<Spelling, 7> kForeign = {{
-    {"model.router_aux_loss_coef",
+constexpr std::string_view kSteps = "a run is counted in steps; trainer.max_steps would do";
+constexpr std::string_view kAccumulation =
+    "it follows from data.global_batch_size / (data.micro_batch_size * parallel.dp_size)";
+
+// Last words of other programs' keys that have no counterpart, or one with another meaning.
+constexpr std::array<Spelling, 13> kForeign = {{
+    {"router_aux_loss_coef",
      "Transformers pools the layers and does not divide by top_k, so the two losses differ; "
      "model.moe.aux_loss_coeff (of the order of router_aux_loss_coef * top_k / num_layers) would "
      "do"},
-    {"model.seq_length", "data.seq_length would do"},
-    {"model.config.seq_length", "data.seq_length would do"},
-    {"trainer.max_epochs", "a run is counted in steps; trainer.max_steps would do"},
-    {"trainer.accumulate_grad_batches",
-     "it follows from data.global_batch_size / (data.micro_batch_size * parallel.dp_size)"},
-    {"trainer.gradient_clip_val", "optim.clip_grad would do"},
-    {"data.num_workers", "the loader needs none; leave it out"},
+    {"seq_length", "data.seq_length would do"},
+    {"batch_size",
+     "data.global_batch_size (of a step, all ranks together) or data.micro_batch_size (of one "
+     "forward on one rank) would do"},
+    {"max_epochs", kSteps},
+    {"train_iters", kSteps},
+    {"accumulate_grad_batches", kAccumulation},
+    {"gradient_accumulation_steps", kAccumulation},
+    {"gpus", "trainer.devices (of a node) would do"},
+    {"num_gpus", "trainer.devices (of a node) would do"},
+    {"gradient_clip_val", "optim.clip_grad would do"},
+    {"max_grad_norm", "optim.clip_grad would do"},
+    {"learning_rate", "optim.lr would do"},
+    {"num_workers", "the loader needs none; leave it out"},
 }};
 
 std::string unknown_key(const std::string& key, const Value& value) {
   for (const Spelling& foreign : kForeign)
-    if (foreign.typed == key) return fmt::format("unknown key; {}", foreign.canonical);
+    if (foreign.typed == last_word(key)) return fmt::format("unknown key; {}", foreign.canonical);
   if (key == "precision")
     return fmt::format("is a section, not {}; trainer.precision is the preset", value.to_string());
   if (table().is_section(key))
@@ -347,6 +358,9 @@ std::string unknown_key(const std::string& key, const Value& value) {
     if (const std::string parent = key.substr(0, dot);
         table().find(parent) && !table().is_section(parent))
       return fmt::format("unknown key; {} takes a value, not keys", parent);
+  if (nearest.empty())
+    return "unknown key; nothing is near it, `nemo-cpp recipes show llama_tiny` lists what there "
+           "is";
   const std::string& canonical = table().find(std::string(nearest))->canonical;
   if (canonical == nearest) return fmt::format("unknown key; did you mean {}?", nearest);
   return fmt::format("unknown key; did you mean {} ({})?", nearest, canonical);

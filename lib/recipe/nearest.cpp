@@ -39,6 +39,24 @@ std::string either(int64_t below, int64_t above) {
   return fmt::format("{} or {}", below, above);
 }
 
+std::string lower(std::string_view word) {
+  std::string lower(word);
+  std::ranges::transform(lower, lower.begin(), ascii_lower);
+  return lower;
+}
+
+std::string_view section_of(std::string_view key) {
+  return key.substr(0, key.size() - last_word(key).size());
+}
+
+// Where `part` begins a word of `text` (words_with_underscores), from `from` on.
+size_t find_beginning(std::string_view text, std::string_view part, size_t from) {
+  size_t at = text.find(part, from);
+  while (at != std::string_view::npos && at > 0 && text[at - 1] != '_')
+    at = text.find(part, at + 1);
+  return at;
+}
+
 }  // namespace
 
 std::string_view last_word(std::string_view key) {
@@ -75,20 +93,47 @@ int typing_distance(std::string_view a, std::string_view b, int limit) {
 
 bool is_near(std::string_view word, std::string_view candidate) {
   const int half_of_it = static_cast<int>(word.size());
-  return typing_distance(word, candidate, half_of_it) <= half_of_it;
+  return typing_distance(lower(word), lower(candidate), half_of_it) <= half_of_it;
+}
+
+bool abbreviates(std::string_view word, std::string_view candidate) {
+  size_t at = 0;
+  for (size_t begin = 0; begin <= word.size();) {
+    const size_t end = std::min(word.find('_', begin), word.size());
+    const std::string_view part = word.substr(begin, end - begin);
+    at = part.empty() ? std::string_view::npos : find_beginning(candidate, part, at);
+    if (at == std::string_view::npos) return false;
+    at += part.size();
+    begin = end + 1;
+  }
+  return true;
 }
 
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates) {
-  return nearest(candidates, [word](std::string_view candidate, int limit) {
+  const std::string_view found = nearest(candidates, [word](std::string_view candidate, int limit) {
     return typing_distance(word, candidate, limit);
   });
+  return is_near(word, found) ? found : std::string_view();
 }
 
 std::string_view nearest_key(std::string_view key, std::span<const std::string_view> candidates) {
   constexpr int kWrongSection = 3;
-  return nearest(candidates, [key](std::string_view candidate, int limit) {
+  const auto distance = [key](std::string_view candidate, int limit) {
     return std::min(typing_distance(key, candidate, limit),
                     kWrongSection + typing_distance(last_word(key), last_word(candidate), limit));
+  };
+  const bool has_section = !section_of(key).empty();
+  const std::string_view longer = nearest(candidates, [&](std::string_view candidate, int limit) {
+    const bool is_longer = (!has_section || section_of(candidate) == section_of(key)) &&
+                           abbreviates(last_word(key), last_word(candidate));
+    return is_longer ? distance(candidate, limit) : kFarthest;
+  });
+  if (!longer.empty()) return longer;
+  return nearest(candidates, [&](std::string_view candidate, int limit) {
+    const int farthest = static_cast<int>(last_word(key).size()) * kMistake / 3;
+    const bool near = typing_distance(last_word(key), last_word(candidate), farthest) <= farthest ||
+                      typing_distance(key, candidate, farthest) <= farthest;
+    return near ? distance(candidate, limit) : kFarthest;
   });
 }
 

@@ -20,13 +20,19 @@ std::string_view last_word(std::string_view key);
 // Gives up with limit + 1 once it is more than limit (in half mistakes).
 int typing_distance(std::string_view a, std::string_view b, int limit);
 
-// At most half of the word's letters are mistaken.
+// At most half of the word's letters are mistaken; case does not count.
 bool is_near(std::string_view word, std::string_view candidate);
 
-// The candidate with the smallest distance, the first of equals; "" of none.
+// Whether word's parts between underscores begin parts of the candidate, in order: "warmup" and
+// "w_steps" of "warmup_steps".
+bool abbreviates(std::string_view word, std::string_view candidate);
+
+// The candidate with the smallest distance, the first of equals; "" where none is near.
 std::string_view nearest_word(std::string_view word, std::span<const std::string_view> candidates);
 
-// The same for dotted keys, where a right last word under a wrong section counts as near.
+// The same for dotted keys. One of the same section that the key abbreviates comes first, then
+// those with at most a third of the last word's letters mistaken, under the right section or
+// another.
 std::string_view nearest_key(std::string_view key, std::span<const std::string_view> candidates);
 
 // The divisors of `number` next below and above `around`: "2 or 4"; only one where there is one.

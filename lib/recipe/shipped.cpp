@@ -64,8 +64,8 @@ std::optional<RecipeText> look_in_shipped(std::string_view name) {
       "--recipe: no '{}' in the current folder, in NEMO_CPP_RECIPES ({}) or among the shipped "
       "recipes; {}",
       name, search_path.empty() ? "not set" : search_path,
-      is_near(stem, nearest) ? fmt::format("did you mean {}?", nearest)
-                             : "`nemo-cpp recipes` lists those");
+      nearest.empty() ? "`nemo-cpp recipes` lists those"
+                      : fmt::format("did you mean {}?", nearest));
 }
 
 }  // namespace

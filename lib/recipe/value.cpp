@@ -210,7 +210,7 @@ Problem read_word(const Words& words, const Value& value, size_t& index) {
     if (word == lower_case(words.canonical[index])) return {};
   std::string would_do = fmt::format("{} would do", fmt::join(words.canonical, ", "));
   const std::string_view nearest = nearest_word(word, words.canonical);
-  if (scalar && words.canonical.size() > 1 && is_near(word, lower_case(nearest)))
+  if (scalar && words.canonical.size() > 1 && !nearest.empty())
     would_do += fmt::format(" (did you mean {}?)", nearest);
   return not_a(value, "a choice", would_do);
 }
