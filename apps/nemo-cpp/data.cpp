@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "apps/nemo-cpp/command_line.h"
 #include "apps/nemo-cpp/commands.h"
 #include "apps/nemo-cpp/progress.h"
 #include "lib/core/error.h"
@@ -27,18 +28,25 @@ struct DataOptions {
 
 void add_path_options(CLI::App& command, DataOptions& options) {
   command.add_option("paths", options.paths, "Megatron prefixes, llm.c shards or text files")
-      ->required()
       ->type_name("PATH");
   command
       .add_option("--kind", options.kind,
                   "What they are: text, megatron, llmc; else told by names and first bytes")
       ->type_name("KIND")
-      ->check(CLI::IsMember({"text", "megatron", "llmc"}));
+      ->check(one_of({"text", "megatron", "llmc"}));
+}
+
+// The path came from the command line, not from the recipe's key that reading it names.
+std::string without_key(const std::string& problem) {
+  constexpr std::string_view kKey = "[data.paths] ";
+  return problem.starts_with(kKey) ? problem.substr(kKey.size()) : problem;
 }
 
 // Runs work(path, progress) for each path; what is wrong with one is reported after all were tried.
 template <typename Work>
 int for_each_path(const DataOptions& options, const char* doing, const Work& work) {
+  if (options.paths.empty())
+    throw_usage("PATH: missing; Megatron prefixes, llm.c shards or text files would do");
   std::vector<std::string> problems;
   for (const std::string& path : options.paths) {
     try {
@@ -47,7 +55,7 @@ int for_each_path(const DataOptions& options, const char* doing, const Work& wor
           work(path, [&](int64_t done, int64_t total) { progress.update(done, total); }));
     } catch (const UserError& e) {
       if (e.code() != ExitCode::kData) throw;
-      problems.push_back(e.what());
+      problems.push_back(without_key(e.what()));
     }
   }
   if (!problems.empty()) throw_data("{}", fmt::join(problems, "\n"));
@@ -83,7 +91,7 @@ void add_data(CLI::App& app, Command& chosen) {
   verify_command
       ->add_option("--vocab-size", options->vocab_size, "Ids must be below it; else below 2^31")
       ->type_name("TOKENS")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, int64_t{1} << 31, "tokens"));
   verify_command->callback([options, &chosen] { chosen = [options] { return verify(*options); }; });
 }
 

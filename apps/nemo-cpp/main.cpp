@@ -1,11 +1,8 @@
 // The command line, the environment and the exit code: read and written here and nowhere else.
-#include <execinfo.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -15,10 +12,11 @@
 #include <system_error>
 #include <vector>
 
+#include "apps/nemo-cpp/command_line.h"
 #include "apps/nemo-cpp/commands.h"
+#include "apps/nemo-cpp/stack_trace.h"
 #include "lib/core/error.h"
 #include "lib/device/host.h"
-#include "lib/recipe/nearest.h"
 
 namespace nemo {
 namespace {
@@ -69,21 +67,8 @@ ExitCode report_error() {
 // With --debug nothing is caught, so the stack is still that of the throw.
 [[noreturn]] void report_with_stack() {
   const ExitCode code = report_error();
-  std::array<void*, 64> frames;
-  backtrace_symbols_fd(frames.data(), backtrace(frames.data(), frames.size()), STDERR_FILENO);
+  for (const std::string& frame : stack_trace()) fmt::print(stderr, "  {}\n", frame);
   _exit(static_cast<int>(code));
-}
-
-// What CLI11 says of a command line, or that its first word is no command.
-std::string explain(const CLI::App& app, const CLI::Error& error, int argc, char** argv) {
-  std::vector<std::string> commands;
-  for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
-  const std::vector<std::string_view> names(commands.begin(), commands.end());
-  if (argc > 1 && argv[1][0] != '-' && std::ranges::find(names, argv[1]) == names.end())
-    return fmt::format("{}: no such command; did you mean {}?", argv[1],
-                       nearest_word(argv[1], names));
-  const std::string message = error.what();
-  return message.substr(0, message.find('\n')) + " (--help shows what there is)";
 }
 
 int run(int argc, char** argv) {
@@ -114,7 +99,7 @@ int run(int argc, char** argv) {
       return 0;
     };
   } catch (const CLI::Error& e) {
-    print_errors(explain(app, e, argc, argv));
+    print_errors(explain(app, e, argv));
     return static_cast<int>(ExitCode::kUsage);
   }
   if (debug) {

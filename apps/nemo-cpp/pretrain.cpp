@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <optional>
 #include <system_error>
 
+#include "apps/nemo-cpp/command_line.h"
 #include "apps/nemo-cpp/commands.h"
 #include "apps/nemo-cpp/dry_run.h"
 #include "apps/nemo-cpp/openmp_waiting.h"
@@ -26,7 +28,7 @@ namespace nemo {
 namespace {
 
 struct PretrainOptions {
-  std::string recipe;
+  std::optional<std::string> recipe;
   std::vector<std::string> overrides;
   bool dry_run = false;
   std::optional<int64_t> world;
@@ -82,6 +84,13 @@ int train(const ResolvedRecipe& run, const std::optional<LaunchedTask>& task,
                                               : run_thread_pretrain(run, around);
 }
 
+// The first word that sets nothing: where a recipe is missing it is one.
+std::optional<std::string> recipe_among(const std::vector<std::string>& overrides) {
+  const auto word = std::ranges::find_if(
+      overrides, [](const std::string& text) { return text.find('=') == std::string::npos; });
+  return word == overrides.end() ? std::nullopt : std::optional(*word);
+}
+
 int pretrain(const PretrainOptions& options, const Environment& environment) {
   if (options.world && !options.dry_run)
     throw_usage(
@@ -89,8 +98,11 @@ int pretrain(const PretrainOptions& options, const Environment& environment) {
         "and "
         "trainer.num_nodes give the world size",
         *options.world);
+  if (!options.recipe)
+    throw_usage("--recipe: missing; --recipe {} would do, `nemo-cpp recipes` lists those shipped",
+                recipe_among(options.overrides).value_or("PATH_OR_NAME"));
   const RecipeText text =
-      find_recipe(options.recipe, environment.current_folder, environment.recipe_folders);
+      find_recipe(*options.recipe, environment.current_folder, environment.recipe_folders);
   Surroundings surroundings = surroundings_of(environment);
   surroundings.dry_run_world = options.world;
   const std::optional<LaunchedTask> task = find_launcher(environment.variables);
@@ -129,22 +141,20 @@ Surroundings surroundings_of(const Environment& environment) {
 void add_pretrain(CLI::App& app, const Environment& environment, Command& chosen) {
   const auto options = std::make_shared<PretrainOptions>();
   CLI::App* command = app.add_subcommand("pretrain", "Validate a recipe, build the mesh, train");
-  command
-      ->add_option(
-          "--recipe,--factory", options->recipe,
-          "A recipe's path, or the name of one: in this folder, in NEMO_CPP_RECIPES, shipped")
-      ->required();
+  command->add_option(
+      "--recipe,--factory", options->recipe,
+      "A recipe's path, or the name of one: in this folder, in NEMO_CPP_RECIPES, shipped");
   command->add_flag("--dry-run", options->dry_run,
                     "Judge the recipe without a device or a file: print it resolved, its mesh, "
                     "groups, parameters and memory");
   command
       ->add_option("--world", options->world,
                    "With --dry-run: the number of ranks, instead of devices * nodes")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32).description("ranks"));
+      ->check(whole_number(1, int64_t{1} << 32, "ranks"));
   command
       ->add_option("--launch", options->launch,
                    "How one command runs its local ranks; threads unless told otherwise")
-      ->check(CLI::IsMember({"threads", "processes"}));
+      ->check(one_of({"threads", "processes"}));
   add_overrides(*command, options->overrides);
   command->footer(
       "`nemo-cpp recipes show NAME` lists every key with its value, source, unit and help.");

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/nemo-cpp/commands.h"
+#include "lib/core/error.h"
 #include "lib/model/param_count.h"
 #include "lib/recipe/print.h"
 #include "lib/recipe/shipped.h"
@@ -54,6 +55,8 @@ struct ShowOptions {
 };
 
 int show_recipe(const ShowOptions& options, const Environment& environment) {
+  if (options.name.empty())
+    throw_usage("recipes show: NAME is missing; `nemo-cpp recipes` lists those shipped");
   const RecipeText text =
       find_recipe(options.name, environment.current_folder, environment.recipe_folders);
   const ResolvedRecipe resolved = resolve(text, options.overrides, surroundings_of(environment));
@@ -71,7 +74,7 @@ void add_recipes(CLI::App& app, const Environment& environment, Command& chosen)
   CLI::App* show =
       recipes->add_subcommand("show", "One, resolved, with where each value came from");
   const auto options = std::make_shared<ShowOptions>();
-  show->add_option("name", options->name, "A recipe's path or name")->required()->type_name("NAME");
+  show->add_option("name", options->name, "A recipe's path or name")->type_name("NAME");
   add_overrides(*show, options->overrides);
   recipes->callback([=, &environment, &chosen] {
     chosen = [=, &environment] {

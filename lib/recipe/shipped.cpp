@@ -22,8 +22,8 @@ std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) throw_usage("--recipe: {} cannot be read; check its permissions", path.string());
-  if (!text) throw_usage("--recipe: {} is empty; give a file of sections and keys", path.string());
+  if (!file) throw_usage("recipe {} cannot be read; check its permissions", path.string());
+  if (!text) throw_usage("recipe {} is empty; give a file of sections and keys", path.string());
   return text.str();
 }
 
@@ -54,14 +54,14 @@ std::optional<RecipeText> look_in_shipped(std::string_view name) {
   std::error_code ignored;
   const fs::file_status there = fs::status(fs::path(current_folder) / name, ignored);
   if (fs::exists(there))
-    throw_usage("--recipe: {} is {}; give a file, or the name of a shipped recipe", name,
+    throw_usage("recipe {} is {}; give a file, or the name of a shipped recipe", name,
                 fs::is_directory(there) ? "a folder" : "not a regular file");
   std::vector<std::string_view> names;
   for (const ShippedRecipe& recipe : shipped_recipes()) names.push_back(recipe.name);
   const std::string stem = fs::path(name).stem().string();
   const std::string_view nearest = nearest_word(stem, names);
   throw_usage(
-      "--recipe: no '{}' in the current folder, in NEMO_CPP_RECIPES ({}) or among the shipped "
+      "no recipe '{}' in the current folder, in NEMO_CPP_RECIPES ({}) or among the shipped "
       "recipes; {}",
       name, search_path.empty() ? "not set" : search_path,
       nearest.empty() ? "`nemo-cpp recipes` lists those"
@@ -78,7 +78,7 @@ RecipeText find_shipped(std::string_view name) {
 
 RecipeText find_recipe(const std::string& name, const std::string& current_folder,
                        const std::string& search_path) {
-  if (name.empty()) throw_usage("--recipe: an empty name; a path or a shipped recipe would do");
+  if (name.empty()) throw_usage("recipe: an empty name; a path or a shipped recipe would do");
   if (auto found = look_in(current_folder, name)) {
     found->file = fs::path(found->file).lexically_relative(current_folder).string();
     if (found->file.empty() || found->file.starts_with("..")) found->file = name;

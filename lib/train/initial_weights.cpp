@@ -1,9 +1,11 @@
 #include "lib/train/initial_weights.h"
 
+#include <filesystem>
 #include <optional>
 
 #include "lib/checkpoint/hf_config.h"
 #include "lib/checkpoint/huggingface.h"
+#include "lib/core/error.h"
 #include "lib/model/init.h"
 #include "lib/model/transformer.h"
 
@@ -21,6 +23,10 @@ void read_param(const HfCheckpoint& checkpoint, Family family, const Param& para
 void check_initial_weights(const Recipe& recipe) {
   const std::string& folder = recipe.checkpoint.init_from;
   if (folder.empty()) return;
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::path(folder) / "config.json", error))
+    throw_data("[checkpoint.init_from] {}: has no config.json; a Hugging Face folder would do",
+               folder);
   check_hf_config(folder, recipe.model);
   const HfCheckpoint checkpoint(folder);
   Arena nothing(Device{DeviceKind::kRecord}, Arena::kUnlimited);

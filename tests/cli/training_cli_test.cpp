@@ -124,6 +124,11 @@ TEST_CASE("weights of another model are refused once for all ranks, before a fol
   CHECK(missing.exit_code == 3);
   CHECK(missing.err.starts_with("error: [huggingface] " + mixed.path().string() +
                                 ": expected a tensor model.embed_tokens.weight, found "));
+  const ProgramResult nothing = run_program(folder.pretrain("checkpoint.init_from=/nowhere"));
+  CHECK(nothing.exit_code == 3);
+  CHECK(nothing.err ==
+        "error: [checkpoint.init_from] /nowhere: has no config.json; a Hugging Face folder would "
+        "do\n");
   CHECK_FALSE(fs::exists(folder.path()));
 }
 

@@ -117,7 +117,7 @@ TEST_CASE("a recipe is found by path, in the current folder, on the search path,
   CHECK(find_recipe("llama_tiny", "/", "").file == "recipes/llama_tiny.yaml");
   CHECK(find_recipe("llama_8b", "/", "").name == "llama3_8b");
   CHECK_THROWS_WITH_AS(find_recipe("lama_tiny", "/", ""),
-                       "--recipe: no 'lama_tiny' in the current folder, in NEMO_CPP_RECIPES (not "
+                       "no recipe 'lama_tiny' in the current folder, in NEMO_CPP_RECIPES (not "
                        "set) or among the shipped recipes; did you mean llama_tiny?",
                        UserError);
 }
@@ -135,17 +135,17 @@ TEST_CASE("what is no recipe's file is said to be so") {
   };
   CHECK(error("llama_tiny") == "llama_tiny");  // the shipped one, not the folder
   CHECK(error("llama_tiny/") ==
-        "--recipe: llama_tiny/ is a folder; give a file, or the name of a shipped recipe");
-  CHECK(error(current) ==
-        fmt::format("--recipe: {} is a folder; give a file, or the name of a shipped recipe",
-                    current));
+        "recipe llama_tiny/ is a folder; give a file, or the name of a shipped recipe");
+  CHECK(
+      error(current) ==
+      fmt::format("recipe {} is a folder; give a file, or the name of a shipped recipe", current));
   CHECK(error("/dev/null") ==
-        "--recipe: /dev/null is not a regular file; give a file, or the name of a shipped recipe");
+        "recipe /dev/null is not a regular file; give a file, or the name of a shipped recipe");
   const std::string empty = here / "llama_tiny" / "empty.yaml";
   CHECK(error("llama_tiny/empty") ==
-        fmt::format("--recipe: {} is empty; give a file of sections and keys", empty));
+        fmt::format("recipe {} is empty; give a file of sections and keys", empty));
   CHECK(error("/nowhere/else.yaml") ==
-        "--recipe: no '/nowhere/else.yaml' in the current folder, in NEMO_CPP_RECIPES (not set) or "
+        "no recipe '/nowhere/else.yaml' in the current folder, in NEMO_CPP_RECIPES (not set) or "
         "among the shipped recipes; `nemo-cpp recipes` lists those");
 }
 
