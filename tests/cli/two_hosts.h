@@ -13,7 +13,7 @@
 
 namespace nemo {
 
-// Host i is at 10.77.0.<i + 1>. They are gone with this object, what runs there is not.
+// Host i is at 192.168.77.<i + 1>. They are gone with this object, what runs there is not.
 class TwoHosts {
  public:
   // Whether this process may have namespaces at all.
@@ -41,7 +41,7 @@ class TwoHosts {
   TwoHosts(const TwoHosts&) = delete;
   TwoHosts& operator=(const TwoHosts&) = delete;
 
-  static std::string address(size_t host) { return "10.77.0." + std::to_string(host + 1); }
+  static std::string address(size_t host) { return "192.168.77." + std::to_string(host + 1); }
 
   // Nothing that a host sends arrives any more, not even that its processes have ended.
   void cut() const { ip("-n " + names_[0] + " link set net0 down"); }

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <optional>
+
 #include "lib/comm/store/store_server.h"
 #include "tests/lib/comm/communicator_body.h"
 #include "tests/support/folder_rendezvous.h"
@@ -15,19 +17,22 @@ namespace {
 // Runs body(store, world, rank) on ranks that are processes but for being threads: each has its own
 // connections to the store and to the others.
 void run_gloo_ranks(int num_ranks, std::chrono::nanoseconds timeout,
-                    const std::function<void(Store&, Communicator&, int)>& body) {
-  const StoreServer server({"127.0.0.1", 0}, num_ranks, 60s, "the test");
+                    const std::function<void(Communicator&, int)>& body,
+                    const std::string& address = "127.0.0.1") {
+  const StoreServer server({address, 0}, num_ranks, 60s, "the test");
   RankFailures failures;
   std::vector<std::jthread> threads;
   for (int rank = 0; rank < num_ranks; ++rank)
     threads.emplace_back([&, rank] {
-      Store store({"127.0.0.1", server.port()}, {.timeout = 60s});
+      Store store({address, server.port()}, {.timeout = 60s});
       store.join({rank, "here", getpid()}, num_ranks);
-      GlooWorld gloo(store, rank, num_ranks, {.timeout = timeout});
-      store.on_failure([&](const Failure& failure) { gloo.poison(failure.reason); });
-      const std::unique_ptr<Communicator> world = gloo.communicator("world");
+      std::optional<GlooWorld> gloo;  // until all have left
+      std::unique_ptr<Communicator> world;
       try {
-        body(store, *world, rank);
+        gloo.emplace(store, rank, num_ranks, GlooWorld::Options{.timeout = timeout});
+        store.on_failure([&](const Failure& failure) { gloo->poison(failure.reason); });
+        world = gloo->communicator("world");
+        body(*world, rank);
         store.leave();
       } catch (const std::exception& e) {
         failures.record(rank);
@@ -44,7 +49,7 @@ struct Gloo {
   static constexpr int64_t kManyElements = 4201;
   static void run(int num_ranks, std::chrono::milliseconds timeout,
                   const std::function<void(TestRank&)>& fn) {
-    run_gloo_ranks(num_ranks, timeout, [&](Store&, Communicator& world, int rank) {
+    run_gloo_ranks(num_ranks, timeout, [&](Communicator& world, int rank) {
       TestRank test_rank(rank, world);
       fn(test_rank);
     });
@@ -110,6 +115,18 @@ TEST_CASE("messages reduce to the bits of shared memory") {
     CHECK(reduced<Gloo, BFloat16>(3, count) == reduced<Shared, BFloat16>(3, count));
   }
   CHECK(reduced<Gloo, float>(2, 530003) == reduced<Shared, float>(2, 530003));  // in two rounds
+}
+
+TEST_CASE("messages go over IPv6 too, where the store is reached so") {
+  std::array<int32_t, 2> sums{};
+  const auto body = [&](Communicator& world, int rank) {
+    TestRank r(rank, world);
+    int32_t& sum = sums[static_cast<size_t>(rank)] = 1 << rank;
+    world.all_reduce(Tensor(&sum, DType::kI32, {1}), ReduceOp::kSum, "sum").wait(r.stream);
+  };
+  if (read_file("/proc/net/if_inet6").empty()) return;  // a machine without it
+  run_gloo_ranks(2, 60s, body, "::1");
+  CHECK(sums == std::array<int32_t, 2>{3, 3});
 }
 
 TEST_CASE("messages: ranks that call different operations all learn who called what") {
