@@ -20,7 +20,8 @@ std::string short_count(int64_t count) {
   return fmt::format("{:.0f} k", n / 1e3);
 }
 
-std::string layout_of(const Sizes& s) {
+// "tp2 dp4, sequence parallel, FULL_SHARD"
+std::string layout_of(const Sizes& s, const ParallelConfig& parallel) {
   std::string layout;
   const auto add = [&layout](std::string_view axis, int64_t size) {
     if (size > 1) layout += fmt::format("{}{}{}", layout.empty() ? "" : " ", axis, size);
@@ -31,7 +32,12 @@ std::string layout_of(const Sizes& s) {
   add("vpp", s.vpp);
   add("ep", s.ep);
   add("dp", s.dp);
-  return layout.empty() ? "one rank" : layout;
+  if (layout.empty()) layout = "one rank";
+  if (parallel.sequence_parallel) layout += ", sequence parallel";
+  if (parallel.sharding_strategy != ShardingStrategy::kNoShard)
+    layout += fmt::format(", {}", to_string(parallel.sharding_strategy));
+  if (parallel.distributed_optimizer) layout += ", sharded optimizer";
+  return layout;
 }
 
 int list_recipes(const Environment& environment) {
@@ -43,7 +49,7 @@ int list_recipes(const Environment& environment) {
     table +=
         fmt::format("{:<24} {:>10} {:>10} {:>7} {:>6}  {}\n", recipe.name,
                     short_count(num_parameters(model)), short_count(num_active_parameters(model)),
-                    r.recipe.data.seq_length, r.sizes.world, layout_of(r.sizes));
+                    r.recipe.data.seq_length, r.sizes.world, layout_of(r.sizes, r.recipe.parallel));
   }
   print_document(table);
   return 0;

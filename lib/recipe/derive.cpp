@@ -42,6 +42,8 @@ void derive_training(Draft& draft) {
     data.num_samples =
         static_cast<int64_t>(std::min(9e18, static_cast<double>(recipe.optim.schedule_steps) *
                                                 static_cast<double>(data.global_batch_size)));
+  if (draft.derives("data.tokenizer", {"data.kind"}))
+    data.tokenizer = data.kind == DataKind::kText || data.kind == DataKind::kJsonl ? "bytes" : "";
   if (draft.derives("data.split", {"data.kind"}))
     data.split =
         data.kind == DataKind::kMegatron ? std::array{969.0, 30.0, 1.0} : std::array{0.9, 0.1, 0.0};

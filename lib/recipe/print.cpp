@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/recipe/blend.h"
 #include "lib/recipe/key_path.h"
 #include "lib/recipe/value.h"
 
@@ -42,9 +43,11 @@ std::string spell(const std::array<double, N>& values) {
   return fmt::format("[{}]", fmt::join(texts, ", "));
 }
 
+// Paths; among them the weights of a blend, which are numbers.
 std::string spell(const std::vector<std::string>& values) {
   std::vector<std::string> texts;
-  for (const std::string& value : values) texts.push_back(quote_yaml(value));
+  for (const std::string& value : values)
+    texts.push_back(is_blend_weight(value) ? value : quote_yaml(value));
   return fmt::format("[{}]", fmt::join(texts, ", "));
 }
 

@@ -64,10 +64,6 @@ void check_data(Draft& d) {
         "end of text",
         r.model.vocab_size, kBytes, kBytes);
   });
-  d.check({"data.tokenizer"}, [&]() -> Problem {
-    if (!r.data.tokenizer.empty()) return {};
-    return "null is not a tokenizer; bytes, or a file would do";
-  });
   d.check({"data.split"}, [&]() -> Problem {
     if (r.data.split[0] > 0) return {};
     return "leaves nothing to train on; a first share above 0 would do";

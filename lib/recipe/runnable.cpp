@@ -49,7 +49,8 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   need(p.recompute == Recompute::kNone, "parallel.recompute", to_string(p.recompute), "none");
   need(r.data.kind != DataKind::kJsonl, "data.kind", to_string(r.data.kind),
        "text, mock, megatron or llmc");
-  need(r.data.tokenizer == "bytes", "data.tokenizer", r.data.tokenizer, "bytes");
+  need(r.data.tokenizer == "bytes" || r.data.tokenizer.empty(), "data.tokenizer", r.data.tokenizer,
+       "bytes");
   need(r.model.family != Family::kMixtral, "model.family", to_string(r.model.family),
        "llama or gpt");
   need(r.checkpoint.every == 0, "checkpoint.every", r.checkpoint.every,

@@ -275,7 +275,12 @@ void visit(V& v, C& c) {
         .help = "files, in order; megatron: prefixes, or weight, prefix, weight, prefix, ...",
         .is_path = true},
     c.paths);
-  v(Key{.name = "tokenizer", .unit = "", .help = "bytes, or a tokenizer's file", .is_path = true},
+  v(Key{.name = "tokenizer",
+        .unit = "",
+        .help = "of text: bytes, or a tokenizer's file",
+        .absent = Absent::kDerived,
+        .derived_from = "bytes for text and jsonl, else none",
+        .is_path = true},
     c.tokenizer);
   v(Key{"seq_length", "tokens", "tokens of a sample", 1, 1 << 28, Absent::kRequired}, c.seq_length);
   v(Key{"global_batch_size", "samples", "samples of one optimizer step, all ranks together", 1,

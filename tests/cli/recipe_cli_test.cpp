@@ -2,8 +2,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <sstream>
 
+#include "lib/recipe/shipped.h"
 #include "tests/cli/run_program.h"
 
 using namespace nemo;
@@ -12,6 +15,14 @@ namespace {
 
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
+}
+
+// Of a dry run's stages, in bytes.
+double largest_total(const std::string& out) {
+  double largest = 0;
+  for (size_t at = out.find("total: "); at != std::string::npos; at = out.find("total: ", at + 1))
+    largest = std::max(largest, std::stod(out.substr(at + 7)));
+  return largest;
 }
 
 }  // namespace
@@ -37,7 +48,7 @@ TEST_CASE("the dry run of the contract") {
             "12045791232, total: 36137373696}\n"));
   CHECK(has(r.out,
             "\n  - \"trainer.accelerator: cuda cannot run yet; cpu would do "
-            "(recipes/llama3_8b.yaml:30)\"\n"));
+            "(recipes/llama3_8b.yaml:31)\"\n"));
   CHECK(!has(r.out, "parallel.tp_size: 2 cannot"));
 }
 
@@ -128,7 +139,7 @@ TEST_CASE("wrong usage ends with 2 and a line for each mistake") {
       {"pretrain --recipe llama3_8b parallel.cp_size=1 distributed.strategy=ddp "
        "optim.use_distributed_optimizer=false",
        "error: trainer.accelerator: cuda cannot run yet; cpu would do "
-       "(recipes/llama3_8b.yaml:30)\n"},
+       "(recipes/llama3_8b.yaml:31)\n"},
       {"recipes show llama_tiny trainer.tp=x",
        "error: parallel.tp_size: 'x' is not an integer; 1 to 65536 ranks would do (override "
        "trainer.tp=x)\n"},
@@ -166,11 +177,14 @@ TEST_CASE("recipes: listed, and shown with sources") {
   CHECK(list.out == run_program("recipes list").out);
   CHECK(has(list.out,
             "\nmixtral_8x7b                 46.7 B     12.9 B    4096     64  pp4 vpp8 "
-            "ep8 dp16\n"));
+            "ep8 dp16, sharded optimizer\n"));
+  CHECK(has(list.out, "  tp2 dp4, sequence parallel, FULL_SHARD\n"));
+  CHECK(has(list.out, "  one rank\n"));
   const ProgramResult show = run_program("recipes show llama3_8b trainer.tp=2 optim.lr=1e-5");
   CHECK(show.exit_code == 0);
   CHECK(has(show.out, "# override trainer.tp=2 | tensor parallel [ranks]\n"));
   CHECK(has(show.out, "# default | of weights and data order\n"));
+  CHECK(has(show.out, "\n  tokenizer: null "));
 }
 
 TEST_CASE("every shipped recipe dry-runs") {
@@ -183,6 +197,34 @@ TEST_CASE("every shipped recipe dry-runs") {
     ++num_recipes;
   }
   CHECK(num_recipes == 16);
+}
+
+TEST_CASE("what a recipe's header says of memory and of commands holds") {
+  size_t num_figures = 0;
+  size_t num_commands = 0;
+  for (const ShippedRecipe& recipe : shipped_recipes()) {
+    CAPTURE(recipe.name);
+    std::istringstream header{std::string(recipe.text)};
+    for (std::string line; std::getline(header, line) && line.starts_with('#');) {
+      CAPTURE(line);
+      if (line.starts_with("# Memory: ")) {
+        const std::string out =
+            run_program("pretrain --dry-run --recipe " + std::string(recipe.name)).out;
+        CHECK(std::abs(std::stod(line.substr(10)) - largest_total(out) * 1e-9) <= 0.05);
+        ++num_figures;
+      }
+      if (const size_t at = line.find("nemo-cpp pretrain "); at != std::string::npos) {
+        const std::string words = line.substr(at + 9, line.find("  (") - at - 9);
+        const ProgramResult r = run_program(words + (has(words, "--dry-run") ? "" : " --dry-run"));
+        CHECK(r.exit_code == 0);
+        // What is not shown as a plan runs.
+        CHECK((has(words, "--dry-run") || has(r.out, "\nnot_runnable: []\n")));
+        ++num_commands;
+      }
+    }
+  }
+  CHECK(num_figures == 13);
+  CHECK(num_commands > 30);
 }
 
 TEST_CASE("help and version") {

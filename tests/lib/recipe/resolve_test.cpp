@@ -53,6 +53,8 @@ TEST_CASE("paths start at the recipe's folder, those of an override at the curre
   CHECK(resolve_base({"checkpoint.init_from=../hf"}).recipe.checkpoint.init_from == "/hf");
   CHECK(resolve_base({"data.tokenizer=/abs/t.json"}).recipe.data.tokenizer == "/abs/t.json");
   CHECK(resolve_base({"data.tokenizer=bytes"}).recipe.data.tokenizer == "bytes");
+  CHECK(resolve_base({"data.tokenizer=null"}).recipe.data.tokenizer == "bytes");
+  CHECK(resolve_base({"data.kind=mock"}).recipe.data.tokenizer == "");  // it has none
   CHECK(resolve_base({"checkpoint.resume=auto"}).recipe.checkpoint.resume == "auto");
   // A relative folder of the recipe is below the current one; none is the current one.
   const auto path_from = [](const std::string& folder) {

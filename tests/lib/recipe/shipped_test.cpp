@@ -94,6 +94,14 @@ TEST_CASE("a printed recipe reads back the same") {
   CHECK(odd.recipe.log.dir == "a \"b\" \\ c: #d");
 }
 
+TEST_CASE("the weights of a blend print as the numbers they are") {
+  const Recipe blend =
+      resolve_base({"data.kind=megatron", "data.paths=[0.3, a, 7e-1, ./30]"}).recipe;
+  const std::string text = print_recipe(blend);
+  CHECK(text.find("paths: [0.3, \"/here/a\", 7e-1, \"/here/30\"]\n") != std::string::npos);
+  CHECK(resolve_text(text).recipe == blend);
+}
+
 TEST_CASE("numbers print so that every YAML reads a number") {
   CHECK(print_recipe(resolve_base({"optim.lr=1e-5"}).recipe).find("lr: 1.0e-05\n") !=
         std::string::npos);
