@@ -39,6 +39,13 @@ void check_data(Draft& d) {
     return fmt::format("missing, and data.kind {} reads files; a list of them would do, or mock",
                        to_string(r.data.kind));
   });
+  d.check({"data.paths"}, [&]() -> Problem {
+    const auto pattern = std::ranges::find_if(
+        r.data.paths, [](const std::string& path) { return path.find('*') != std::string::npos; });
+    if (pattern == r.data.paths.end()) return {};
+    return fmt::format("'{}' is a pattern, which is not expanded; a list of the files would do",
+                       *pattern);
+  });
   d.check({"data.paths", "data.kind"}, [&]() -> Problem {
     Blend blend;
     if (r.data.kind == DataKind::kMegatron) return read_blend(r.data.paths, blend);

@@ -72,6 +72,8 @@ const Wrong kWrong[] = {
      "data.kind: 'txt' is not a choice; text, mock, megatron, llmc, jsonl would do (did you mean text?) (override data.kind=txt)"},
     {{"data.paths=[a, [b]]"},
      "data.paths: a list holds single values, not lists or maps (override data.paths=[a, [b]])"},
+    {{"data.paths=/d/*.txt"},
+     "data.paths: '/d/*.txt' is a pattern, which is not expanded; a list of the files would do (override data.paths=/d/*.txt)"},
     {{"data.paths=[]"},
      "data.paths: missing, and data.kind text reads files; a list of them would do, or mock (data.paths: override data.paths=[]; data.kind: base.yaml:10)"},
     {{"data.kind=megatron", "data.paths=[0.3, a, b, 0.7]"},
