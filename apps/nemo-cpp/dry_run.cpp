@@ -8,6 +8,7 @@
 #include "lib/mesh/grid.h"
 #include "lib/model/param_count.h"
 #include "lib/model/state_memory.h"
+#include "lib/parallel/pipeline/simulate.h"
 #include "lib/parallel/sharding_table.h"
 #include "lib/recipe/print.h"
 #include "lib/recipe/runnable.h"
@@ -99,6 +100,28 @@ std::string print_sharding(const Recipe& recipe) {
   return out;
 }
 
+// The grid of a long step ends after so many units of time.
+constexpr size_t kMostColumns = 100;
+
+std::string print_schedule(const ResolvedRecipe& resolved) {
+  const ParallelConfig& parallel = resolved.recipe.parallel;
+  if (parallel.pp_size == 1) return "";
+  const Schedule schedule = make_schedule(
+      parallel.pp_schedule, pipeline_shape(parallel, resolved.sizes.num_microbatches));
+  const Simulation simulation = simulate(schedule, {});
+  std::string out = fmt::format(
+      "schedule:  # a line for each pipeline rank, a column for each unit of time\n"
+      "  bubble: {:.4f}  # if forward, B and W take the same time\n"
+      "  live_microbatches: [{}]  # (chunk, micro batch) pairs, the most a rank holds\n"
+      "  grid:\n",
+      simulation.bubble, fmt::join(simulation.peak_live, ", "));
+  for (std::string line : draw(schedule)) {
+    if (line.size() > kMostColumns) line = line.substr(0, line.rfind(' ', kMostColumns)) + " ...";
+    out += fmt::format("    - {}\n", quote_yaml(line));
+  }
+  return out;
+}
+
 std::string print_refusals(const ResolvedRecipe& resolved) {
   const std::vector<std::string> lines = not_runnable(resolved);
   if (lines.empty()) return "not_runnable: []\n";
@@ -120,6 +143,7 @@ std::string dry_run_document(const ResolvedRecipe& resolved) {
   out += fmt::format("num_microbatches: {}\n", sizes.num_microbatches);
   out += print_memory(resolved);
   out += print_sharding(resolved.recipe);
+  out += print_schedule(resolved);
   out += print_refusals(resolved);
   return out;
 }

@@ -123,6 +123,21 @@ std::vector<int64_t> layers_per_chunk(const ModelConfig& model, const ParallelCo
                               div_exact(model.num_layers, num_chunks));
 }
 
+std::vector<Range> chunks_of_rank(const ModelConfig& model, const ParallelConfig& parallel,
+                                  int64_t rank) {
+  const std::vector<int64_t> blocks = layers_per_chunk(model, parallel);
+  std::vector<Range> chunks;
+  int64_t begin = 0;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const bool embeds = i == 0;
+    const bool heads = i + 1 == blocks.size();
+    const int64_t end = begin + blocks[i] + (embeds ? 1 : 0) + (heads ? 1 : 0);
+    if (static_cast<int64_t>(i) % parallel.pp_size == rank) chunks.push_back({begin, end});
+    begin = end;
+  }
+  return chunks;
+}
+
 std::vector<ParamCount> params_per_rank(const ModelConfig& model, const ParallelConfig& parallel,
                                         const Sizes& sizes) {
   const Split split = {sizes.tp, sizes.etp, sizes.ep};

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "lib/core/math.h"
 #include "lib/recipe/schema.h"
 #include "lib/recipe/sizes.h"
 
@@ -37,6 +38,10 @@ int64_t num_matmul_parameters(const ModelConfig& model);
 // them, by pp_layout. `auto` gives the chunk with the most parameters as few as it can, counting
 // embedding and head.
 std::vector<int64_t> layers_per_chunk(const ModelConfig& model, const ParallelConfig& parallel);
+
+// Those of pipeline rank r by its chunks, as ranges of all_layers (transformer.h).
+std::vector<Range> chunks_of_rank(const ModelConfig& model, const ParallelConfig& parallel,
+                                  int64_t rank);
 
 // Rows of a vocabulary table on each tp rank but the last that has any: where tp > 1 the vocabulary
 // is cut as if padded to a multiple of lcm(128, tp); no rank holds padding.

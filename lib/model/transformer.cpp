@@ -156,12 +156,15 @@ class Builder {
 
 }  // namespace
 
-Model build_model(const ModelConfig& config, int64_t seq_length, Range layers,
+Model build_model(const ModelConfig& config, int64_t seq_length, const std::vector<Range>& chunks,
                   const Partition& partition, Arena& arena) {
   Model model{ParamSet(partition), {}};
   Builder builder(config, seq_length, model.params, arena);
-  for (int64_t index = layers.begin; index < layers.end; ++index)
-    model.layers.push_back(builder.layer(index));
+  for (const Range& layers : chunks) {
+    model.chunks.emplace_back();
+    for (int64_t index = layers.begin; index < layers.end; ++index)
+      model.chunks.back().push_back(builder.layer(index));
+  }
   return model;
 }
 

@@ -2,8 +2,8 @@
 //
 //   llama: RMSNorm, rotary positions, grouped queries, SwiGLU, no biases
 //   gpt:   LayerNorm, learned positions, GELU, biases
-// Any contiguous run of layers can be built alone, as a pipeline stage; names and initial values do
-// not depend on how the model is cut.
+// Any contiguous runs of layers can be built alone, as the chunks of a pipeline rank; names and
+// initial values do not depend on how the model is cut.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,7 @@ namespace nemo {
 
 struct Model {
   ParamSet params;
-  std::vector<std::unique_ptr<Layer>> layers;
+  std::vector<std::vector<std::unique_ptr<Layer>>> chunks;
 };
 
 // Layers of a whole model, embedding and head included.
@@ -24,9 +24,14 @@ constexpr int64_t num_model_layers(const ModelConfig& config) {
   return config.num_layers + 2;
 }
 
-// Layers [range.begin, range.end) of num_model_layers: 0 is the embedding, the last one the head.
-// The partition must outlive the model. seq_length sizes the rotary table, kept in the arena.
-Model build_model(const ModelConfig& config, int64_t seq_length, Range layers,
+// The layers of the whole model: 0 is the embedding, the last one the head.
+inline Range all_layers(const ModelConfig& config) {
+  return {0, num_model_layers(config)};
+}
+
+// Chunks of all_layers, ascending. The partition must outlive the model. seq_length sizes the
+// rotary table, kept in the arena.
+Model build_model(const ModelConfig& config, int64_t seq_length, const std::vector<Range>& chunks,
                   const Partition& partition, Arena& arena);
 
 }  // namespace nemo

@@ -18,6 +18,14 @@ std::unique_ptr<Communicator> group_of_kv_replicas(Communicator& tp, const Shard
   return tp.subgroup(members, "kv_replicas");
 }
 
+// The first and the last stage of this pipeline; alone in its group is any other.
+std::unique_ptr<Communicator> group_of_end_stages(Communicator& pp) {
+  const int64_t last = pp.size() - 1;
+  const bool is_end = pp.rank() == 0 || pp.rank() == last;
+  if (!is_end || last == 0) return pp.subgroup(std::vector<int64_t>{pp.rank()}, "end_stages");
+  return pp.subgroup(std::vector<int64_t>{0, last}, "end_stages");
+}
+
 // Elements of the Param that hold the part.
 Range elements_of(const Param& param, const ParamPart& part) {
   const int64_t cols = param.shape.num_dims() == 2 ? param.shape[1] : 1;
@@ -34,12 +42,16 @@ Tensor staging_for(Stream& stream, const std::vector<Tensor>& grads) {
 }  // namespace
 
 LogicalGrads::LogicalGrads(Stream& stream, const ParamSet& params, const Sharding& sharding,
-                           const std::vector<OptimRange>& ranges, const DeviceMesh& mesh)
+                           const std::vector<OptimRange>& ranges, const DeviceMesh& mesh,
+                           bool tied_table)
     : stream_(stream),
       mesh_(mesh),
+      tied_table_(tied_table),
       kv_replicas_(group_of_kv_replicas(mesh[Axis::kTp], sharding)),
+      end_stages_(group_of_end_stages(mesh[Axis::kPp])),
       over_tp_{mesh[Axis::kTp], {}, {}},
-      over_kv_replicas_{*kv_replicas_, {}, {}} {
+      over_kv_replicas_{*kv_replicas_, {}, {}},
+      over_end_stages_{*end_stages_, {}, {}} {
   for (const OptimRange& range : ranges) {
     const Param& param = params[range.id];
     for (const ParamPart& part : param.parts) {
@@ -49,19 +61,22 @@ LogicalGrads::LogicalGrads(Stream& stream, const ParamSet& params, const Shardin
       if (begin < end) add_part(sharding, part.tensor.role, range.grad.slice(0, begin, end));
     }
   }
-  over_tp_.staged = staging_for(stream, over_tp_.grads);
-  over_kv_replicas_.staged = staging_for(stream, over_kv_replicas_.grads);
+  for (Sum* sum : {&over_tp_, &over_kv_replicas_, &over_end_stages_})
+    sum->staged = staging_for(stream, sum->grads);
 }
 
 void LogicalGrads::add_part(const Sharding& sharding, ParamRole role, const Tensor& grad) {
-  if (sharding.is_first_replica(role)) counted_.push_back(grad);
+  const bool tied = tied_table_ && role == ParamRole::kTokenEmbedding;
+  const bool is_copy = tied && mesh_.coordinate(Axis::kPp) > 0;
+  if (sharding.is_first_replica(role) && !is_copy) counted_.push_back(grad);
+  if (tied && end_stages_->size() > 1) over_end_stages_.grads.push_back(grad);
   if (!sharding.sums_replicas(role)) return;
   const bool all_tp_ranks = sharding.num_replicas(role) == over_tp_.group.size();
   (all_tp_ranks ? over_tp_ : over_kv_replicas_).grads.push_back(grad);
 }
 
 void LogicalGrads::sum_replicas() {
-  for (Sum* sum : {&over_tp_, &over_kv_replicas_}) {
+  for (Sum* sum : {&over_tp_, &over_kv_replicas_, &over_end_stages_}) {
     if (!sum->staged) continue;
     int64_t begin = 0;
     const auto next = [&](const Tensor& grad) {

@@ -1,5 +1,6 @@
-// A step's gradients as those of the logical model: the parts that tp ranks computed of what they
-// hold alike added up, and each logical element counted once in the norm.
+// A step's gradients as those of the logical model: the parts that ranks computed of what they hold
+// alike added up (tp ranks; the first and last pipeline stage, which both hold a tied token table),
+// and each logical element counted once in the norm.
 #pragma once
 
 #include <memory>
@@ -13,10 +14,10 @@ namespace nemo {
 
 class LogicalGrads {
  public:
-  // `ranges` of the params' gradients, as ParameterState gives them. Collective over tp; the mesh
-  // must outlive this.
+  // `ranges` of the params' gradients, as ParameterState gives them. Collective over tp and pp; the
+  // mesh must outlive this.
   LogicalGrads(Stream& stream, const ParamSet& params, const Sharding& sharding,
-               const std::vector<OptimRange>& ranges, const DeviceMesh& mesh);
+               const std::vector<OptimRange>& ranges, const DeviceMesh& mesh, bool tied_table);
 
   // Once the gradients are summed over the ranks that saw other samples.
   void sum_replicas();
@@ -35,9 +36,12 @@ class LogicalGrads {
 
   Stream& stream_;
   const DeviceMesh& mesh_;
+  bool tied_table_;
   std::unique_ptr<Communicator> kv_replicas_;
+  std::unique_ptr<Communicator> end_stages_;
   Sum over_tp_;
   Sum over_kv_replicas_;
+  Sum over_end_stages_;
   std::vector<Tensor> counted_;  // in the norm by this rank
 };
 

@@ -8,7 +8,7 @@
 #include "lib/optim/adamw.h"
 #include "lib/parallel/logical_grads.h"
 #include "lib/parallel/parameter_state.h"
-#include "lib/parallel/stage.h"
+#include "lib/parallel/pipeline/pipeline.h"
 
 namespace nemo {
 
@@ -18,7 +18,7 @@ struct ParallelModel {
   std::unique_ptr<ParamSet> params;
   std::unique_ptr<ParameterState> state;
   std::unique_ptr<LogicalGrads> grads;
-  std::unique_ptr<Stage> stage;
+  std::unique_ptr<Pipeline> pipeline;
   std::unique_ptr<AdamW> optimizer;
 };
 

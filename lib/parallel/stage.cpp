@@ -35,10 +35,27 @@ Tensor Stage::backward(Context& ctx, const MicroBatch& batch, Tensor dy, int slo
     dy = layers_[i]->backward_input(ctx, batch, dy, *states[i]);
     layers_[i]->backward_weight(ctx, batch, *states[i]);
     release(ctx, i);
-    if (!is_last) continue;
-    for (int unit : final_units_[i]) ctx.grads.mark_final(unit);
+    finish(ctx, i, is_last);
   }
   return dy;
+}
+
+Tensor Stage::backward_input(Context& ctx, const MicroBatch& batch, Tensor dy, int slot) {
+  auto& states = states_[static_cast<size_t>(slot)];
+  for (size_t i = layers_.size(); i-- > 0;) {
+    acquire(ctx, i, i - 1);
+    dy = layers_[i]->backward_input(ctx, batch, dy, *states[i]);
+    release(ctx, i);
+  }
+  return dy;
+}
+
+void Stage::backward_weight(Context& ctx, const MicroBatch& batch, int slot, bool is_last) {
+  auto& states = states_[static_cast<size_t>(slot)];
+  for (size_t i = layers_.size(); i-- > 0;) {
+    layers_[i]->backward_weight(ctx, batch, *states[i]);
+    finish(ctx, i, is_last);
+  }
 }
 
 Tensor Stage::evaluate(Context& ctx, const MicroBatch& batch, Tensor x) {
@@ -56,6 +73,11 @@ void Stage::acquire(Context& ctx, size_t layer, size_t next) {
   for (int unit : layers_[layer]->units()) ctx.weights.acquire(unit);
   if (next >= layers_.size()) return;
   for (int unit : layers_[next]->units()) ctx.weights.gather_ahead(unit);
+}
+
+void Stage::finish(Context& ctx, size_t layer, bool is_last) {
+  if (!is_last) return;
+  for (int unit : final_units_[layer]) ctx.grads.mark_final(unit);
 }
 
 void Stage::release(Context& ctx, size_t layer) {

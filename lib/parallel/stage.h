@@ -19,12 +19,16 @@ class Stage {
   Tensor forward(Context& ctx, const MicroBatch& batch, Tensor x, int slot);
   // The mirror of forward, each layer B then W. On the step's last micro batch units become final.
   Tensor backward(Context& ctx, const MicroBatch& batch, Tensor dy, int slot, bool is_last);
+  // The same in two: B of every layer, which gives dx, and W of every layer, any time later.
+  Tensor backward_input(Context& ctx, const MicroBatch& batch, Tensor dy, int slot);
+  void backward_weight(Context& ctx, const MicroBatch& batch, int slot, bool is_last);
   // Forward that keeps nothing.
   Tensor evaluate(Context& ctx, const MicroBatch& batch, Tensor x);
 
  private:
   void acquire(Context& ctx, size_t layer, size_t next);
   void release(Context& ctx, size_t layer);
+  void finish(Context& ctx, size_t layer, bool is_last);
 
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<std::vector<std::unique_ptr<Layer::State>>> states_;  // [slot][layer]

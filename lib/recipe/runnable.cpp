@@ -37,7 +37,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   need_fp32("precision.output_dtype", q.output_dtype);
   need_fp32("precision.buffer_dtype", q.buffer_dtype);
   need(p.cp_size == 1, "parallel.cp_size", p.cp_size, "1");
-  need(p.pp_size == 1, "parallel.pp_size", p.pp_size, "1");
   need(p.ep_size == 1, "parallel.ep_size", p.ep_size, "1");
   need(p.dp_replicate_size == 1, "parallel.dp_replicate_size", p.dp_replicate_size, "1");
   need(p.sharding_strategy == ShardingStrategy::kNoShard, "parallel.sharding_strategy",

@@ -30,8 +30,8 @@ void check_initial_weights(const Recipe& recipe) {
   check_hf_config(folder, recipe.model);
   const HfCheckpoint checkpoint(folder);
   Arena nothing(Device{DeviceKind::kRecord}, Arena::kUnlimited);
-  const Model model = build_model(recipe.model, recipe.data.seq_length,
-                                  {0, num_model_layers(recipe.model)}, WholePartition(), nothing);
+  const Model model = build_model(recipe.model, recipe.data.seq_length, {all_layers(recipe.model)},
+                                  WholePartition(), nothing);
   // Reading no element of a tensor checks that it is there, and its shape and dtype.
   for (const Param& param : model.params.params())
     for (const ParamPart& part : param.parts)

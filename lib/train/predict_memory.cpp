@@ -24,8 +24,7 @@ MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {
                  .mesh = mesh,
                  .sequence_parallel = recipe.parallel.sequence_parallel,
                  .loss_sum = Tensor(arena, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss")};
-  model.stage->forward(ctx, batch, {}, 0);
-  model.stage->backward(ctx, batch, {}, 0, true);
+  model.pipeline->train(ctx, [&](int64_t) -> const MicroBatch& { return batch; });
   return arena.report();
 }
 

@@ -73,20 +73,25 @@ TrainStep Trainer::train_step() {
 void Trainer::run_microbatches() {
   Context ctx = context(/*training=*/true);
   loss_sum_.data<double>()[0] = 0;
-  const int64_t num_microbatches = sampler_.num_microbatches();
-  for (int64_t m = 0; m < num_microbatches; ++m) {
-    sampler_.train(consumed_samples_, m, buffers_.tokens(), buffers_.targets());
-    model_.stage->forward(ctx, buffers_.batch(), {}, 0);
-    model_.stage->backward(ctx, buffers_.batch(), {}, 0, m == num_microbatches - 1);
-  }
+  int64_t held = -1;
+  model_.pipeline->train(ctx, [&](int64_t m) -> const MicroBatch& {
+    if (m != held) sampler_.train(consumed_samples_, m, buffers_.tokens(), buffers_.targets());
+    held = m;
+    return buffers_.batch();
+  });
 }
 
-// Sums the loss over the ranks that saw other tokens, and learns whether any rank is to stop.
+// Sums the loss over the ranks that saw other tokens; of a pipeline only the last stage saw one.
+void Trainer::share_loss() {
+  mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "loss").wait(stream_);
+  mesh_[Axis::kPp].all_reduce(loss_sum_, ReduceOp::kSum, "loss").wait(stream_);
+}
+
+// Learns the step's loss, and whether any rank is to stop.
 void Trainer::share(TrainStep& step) {
   int32_t signal = inputs_.stop_signal.load();
-  Work loss = mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "loss");
   Work wish = world_.all_reduce(Tensor(&signal, DType::kI32, {1}), ReduceOp::kMax, "stop");
-  loss.wait(stream_);
+  share_loss();
   wish.wait(stream_);
   step.loss = item<double>(loss_sum_) / static_cast<double>(tokens_per_step_);
   step.stop_signal = signal;
@@ -97,11 +102,11 @@ void Trainer::evaluate(int64_t step_number) {
   const int64_t num_samples = sampler_.num_validation_samples(recipe_.trainer.limit_val_batches);
   const int64_t rows = recipe_.data.micro_batch_size * mesh_[Axis::kDp].size();
   loss_sum_.data<double>()[0] = 0;
-  for (int64_t m = 0; m < ceil_div(num_samples, rows); ++m) {
+  model_.pipeline->evaluate(ctx, ceil_div(num_samples, rows), [&](int64_t m) -> const MicroBatch& {
     sampler_.validation(num_samples, m, buffers_.tokens(), buffers_.targets());
-    model_.stage->evaluate(ctx, buffers_.batch(), {});
-  }
-  mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "evaluation").wait(stream_);
+    return buffers_.batch();
+  });
+  share_loss();
   if (world_.rank() != 0) return;
   const int64_t num_tokens = num_samples * recipe_.data.seq_length;
   const EvalRecord record = {step_number, item<double>(loss_sum_) / static_cast<double>(num_tokens),

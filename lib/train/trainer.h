@@ -60,6 +60,7 @@ class Trainer {
 
  private:
   void run_microbatches();
+  void share_loss();
   void share(TrainStep& step);
   void log(int64_t step_number, const TrainStep& step, double step_time_s);
   void evaluate(int64_t step_number);

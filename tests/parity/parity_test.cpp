@@ -38,6 +38,11 @@ const char* const kLlamaMqa =
     "{family: llama, vocab_size: 256, num_layers: 2, hidden_size: 48, ffn_hidden_size: 80, "
     "num_attention_heads: 4, num_query_groups: 1, init_std: 0.1, tie_embeddings: true}";
 
+// Eight layers, for pipelines.
+const char* const kDeep =
+    "{family: llama, vocab_size: 131, num_layers: 8, hidden_size: 24, ffn_hidden_size: 40, "
+    "num_attention_heads: 2, init_std: 0.1}";
+
 const std::string kSp = "parallel.sequence_parallel=true";
 
 struct Layout {
@@ -108,6 +113,68 @@ const Layout kLayouts[] = {
     {"tp4 dp2 gpt, staged buckets",
      kGpt,
      {"parallel.tp_size=4", "parallel.dp_size=2", "parallel.gradient_as_bucket_view=false"}},
+    {"pp2", kDeep, {"parallel.pp_size=2"}},
+    {"pp2 gpipe", kDeep, {"parallel.pp_size=2", "parallel.pp_schedule=gpipe"}},
+    {"pp2 zero-bubble", kDeep, {"parallel.pp_size=2", "parallel.pp_schedule=zero_bubble"}},
+    {"pp2 interleaved", kDeep, {"parallel.pp_size=2", "parallel.vpp_size=2"}},
+    {"pp4", kDeep, {"parallel.pp_size=4"}},
+    {"pp4 zero-bubble", kDeep, {"parallel.pp_size=4", "parallel.pp_schedule=zero_bubble"}},
+    {"pp4 interleaved", kDeep, {"parallel.pp_size=4", "parallel.vpp_size=2"}},
+    {"pp8", kDeep, {"parallel.pp_size=8"}},
+    {"pp2 tied", kLlamaTied, {"parallel.pp_size=2"}},
+    {"pp2 zero-bubble tied",
+     kLlamaTied,
+     {"parallel.pp_size=2", "parallel.pp_schedule=zero_bubble"}},
+    {"pp2 gpt", kGpt, {"parallel.pp_size=2"}},
+    {"pp3, uneven stages", kDeep, {"parallel.pp_size=3", "parallel.pp_layout=[1, 5, 2]"}},
+    {"pp3, balanced stages", kDeep, {"parallel.pp_size=3", "parallel.pp_layout=auto"}},
+    {"pp4, fewer micro batches than stages",
+     kDeep,
+     {"parallel.pp_size=4", "data.micro_batch_size=12"}},
+    {"pp4 zero-bubble, fewer micro batches than stages",
+     kDeep,
+     {"parallel.pp_size=4", "data.micro_batch_size=12", "parallel.pp_schedule=zero_bubble"}},
+    {"pp4, as many micro batches as stages",
+     kDeep,
+     {"parallel.pp_size=4", "data.micro_batch_size=6"}},
+    {"pp2, micro batches not a multiple of stages",
+     kDeep,
+     {"parallel.pp_size=2", "data.micro_batch_size=8"}},
+    {"pp4 interleaved, a last group of its own size",
+     kDeep,
+     {"parallel.pp_size=4", "parallel.vpp_size=2", "parallel.microbatch_group_size=5"}},
+    {"pp2 three chunks, uneven",
+     kDeep,
+     {"parallel.pp_size=2", "parallel.vpp_size=3", "parallel.pp_layout=[1, 1, 2, 1, 1, 2]"}},
+    {"pp2 dp2, small buckets, overlapped",
+     kDeep,
+     {"parallel.pp_size=2", "parallel.dp_size=2", "parallel.bucket_size_mb=0.001",
+      "parallel.overlap_grad_reduce=true"}},
+    {"pp2 interleaved dp2, small buckets, overlapped",
+     kDeep,
+     {"parallel.pp_size=2", "parallel.vpp_size=2", "parallel.dp_size=2",
+      "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
+    {"pp2 zero-bubble dp3, overlapped",
+     kDeep,
+     {"parallel.pp_size=2", "parallel.pp_schedule=zero_bubble", "parallel.dp_size=3",
+      "parallel.bucket_size_mb=0.01", "parallel.overlap_grad_reduce=true"}},
+    {"tp2 pp2", kDeep, {"parallel.tp_size=2", "parallel.pp_size=2"}},
+    {"tp2 sp pp2 zero-bubble tied",
+     kLlamaTied,
+     {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.pp_schedule=zero_bubble"}},
+    {"tp4 sp pp2 tied, kv replicated",
+     kLlamaTied,
+     {"parallel.tp_size=4", kSp, "parallel.pp_size=2"}},
+    {"tp2 sp pp2 dp2 gpt",
+     kGpt,
+     {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.dp_size=2"}},
+    {"tp2 sp pp4 interleaved",
+     kDeep,
+     {"parallel.tp_size=2", kSp, "parallel.pp_size=4", "parallel.vpp_size=2"}},
+    {"tp2 sp pp2 dp2 tied, overlapped",
+     kLlamaTied,
+     {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.dp_size=2",
+      "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
 };
 
 struct Outcome {
@@ -173,12 +240,14 @@ TEST_CASE("every layout equals one rank") {
 }
 
 TEST_CASE("the same layout twice gives the same bits") {
-  for (const char* overlap : {"false", "true"}) {
-    const std::vector<std::string> overrides = {
-        "parallel.dp_size=4", "parallel.bucket_size_mb=0.01",
-        std::string("parallel.overlap_grad_reduce=") + overlap};
-    const Outcome first = train(kLlama, overrides);
-    const Outcome second = train(kLlama, overrides);
+  const std::vector<std::string> layouts[] = {
+      {"parallel.dp_size=4", "parallel.bucket_size_mb=0.01"},
+      {"parallel.dp_size=4", "parallel.bucket_size_mb=0.01", "parallel.overlap_grad_reduce=true"},
+      {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.pp_schedule=zero_bubble",
+       "parallel.dp_size=2", "parallel.overlap_grad_reduce=true"}};
+  for (const auto& overrides : layouts) {
+    const Outcome first = train(kLlamaTied, overrides);
+    const Outcome second = train(kLlamaTied, overrides);
     CHECK(first.losses == second.losses);
     CHECK(first.norms == second.norms);
     CHECK(first.weights == second.weights);

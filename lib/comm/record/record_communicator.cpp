@@ -9,45 +9,45 @@ namespace nemo {
 
 Work RecordCommunicator::all_reduce(const Tensor& buffer, ReduceOp, const char* label) {
   contract::check_all_reduce(buffer, label);
-  return {};
+  return Work(this, 0, buffer, buffer);
 }
 
 Work RecordCommunicator::all_gather(const Tensor& input, const Tensor& output, const char* label) {
   contract::check_all_gather(size(), input, output, label);
-  return {};
+  return Work(this, 0, input, output);
 }
 
 Work RecordCommunicator::reduce_scatter(const Tensor& input, const Tensor& output, ReduceOp,
                                         const char* label) {
   contract::check_reduce_scatter(size(), input, output, label);
-  return {};
+  return Work(this, 0, input, output);
 }
 
 Work RecordCommunicator::all_to_all(const Tensor& input, const Tensor& output, const char* label) {
   contract::check_all_to_all(size(), input, output, label);
-  return {};
+  return Work(this, 0, input, output);
 }
 
 Work RecordCommunicator::all_to_all_v(const Tensor& input, std::span<const int64_t> input_rows,
                                       const Tensor& output, std::span<const int64_t> output_rows,
                                       const char* label) {
   contract::check_all_to_all_v(size(), input, input_rows, output, output_rows, label);
-  return {};
+  return Work(this, 0, input, output);
 }
 
 Work RecordCommunicator::broadcast(const Tensor& buffer, int root, const char* label) {
   contract::check_broadcast(size(), buffer, root, label);
-  return {};
+  return Work(this, 0, buffer, buffer);
 }
 
 Work RecordCommunicator::send(const Tensor& buffer, int peer, const char* label) {
   contract::check_peer("send", rank(), size(), buffer, peer, label);
-  return {};
+  return Work(this, 0, buffer, buffer);
 }
 
 Work RecordCommunicator::receive(const Tensor& buffer, int peer, const char* label) {
   contract::check_peer("receive", rank(), size(), buffer, peer, label);
-  return {};
+  return Work(this, 0, buffer, buffer);
 }
 
 std::unique_ptr<Communicator> RecordCommunicator::split(int color, const std::string& name) {

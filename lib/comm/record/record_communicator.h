@@ -1,5 +1,6 @@
 // One rank of a world that is not there: every operation checks its contract, does nothing and is
-// complete. With a record device, the real step of any rank of any layout runs alone on it.
+// complete, though it keeps its tensors until it is waited for. With a record device, the real step
+// of any rank of any layout runs alone on it.
 #pragma once
 
 #include "lib/comm/communicator.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/core/error.h"
+#include "lib/core/math.h"
 #include "lib/parallel/pipeline/simulate.h"
 
 namespace nemo {
@@ -90,6 +91,11 @@ char letter_of(Pass pass) {
 
 }  // namespace
 
+PipelineShape pipeline_shape(const ParallelConfig& parallel, int64_t num_microbatches) {
+  return {narrow<int>(parallel.pp_size), narrow<int>(parallel.vpp_size),
+          narrow<int>(num_microbatches), narrow<int>(parallel.microbatch_group_size)};
+}
+
 Schedule make_schedule(PipelineSchedule kind, const PipelineShape& shape) {
   NEMO_CHECK(shape.num_chunks == 1 || kind == PipelineSchedule::k1F1B,
              "{} chunks are for 1f1b alone", shape.num_chunks);
@@ -97,6 +103,23 @@ Schedule make_schedule(PipelineSchedule kind, const PipelineShape& shape) {
   for (int rank = 0; rank < shape.num_ranks; ++rank)
     schedule.ranks.push_back(actions_of(kind, shape, rank));
   return schedule;
+}
+
+Schedule make_forward_schedule(const PipelineShape& shape) {
+  Actions forward;
+  for (const auto& [chunk, m] : chunk_order(shape)) forward.push_back({Pass::kForward, chunk, m});
+  return {shape, std::vector<Actions>(static_cast<size_t>(shape.num_ranks), forward)};
+}
+
+int most_in_flight(const std::vector<Action>& actions, int chunk) {
+  int in_flight = 0;
+  int most = 0;
+  for (const Action& action : actions) {
+    if (action.chunk != chunk) continue;
+    if (action.pass == Pass::kForward) most = std::max(most, ++in_flight);
+    if (action.pass == Pass::kBackward || action.pass == Pass::kBackwardWeight) --in_flight;
+  }
+  return most;
 }
 
 std::vector<std::string> draw(const Schedule& schedule) {

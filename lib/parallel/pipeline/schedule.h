@@ -40,6 +40,9 @@ struct PipelineShape {
   int num_stages() const { return num_ranks * num_chunks; }
 };
 
+// Of a training step with so many micro batches on each data-parallel rank.
+PipelineShape pipeline_shape(const ParallelConfig& parallel, int64_t num_microbatches);
+
 struct Schedule {
   PipelineShape shape;
   std::vector<std::vector<Action>> ranks;  // what each does, in order
@@ -47,6 +50,12 @@ struct Schedule {
 
 // Of a recipe whose rules hold; num_chunks > 1 needs k1F1B.
 Schedule make_schedule(PipelineSchedule kind, const PipelineShape& shape);
+
+// Forward passes alone, as an evaluation runs them.
+Schedule make_forward_schedule(const PipelineShape& shape);
+
+// The most micro batches of the chunk that are between forward and the end of backward.
+int most_in_flight(const std::vector<Action>& actions, int chunk);
 
 // A line for each rank, a column for each unit of time, where each of F, B and W takes one unit and
 // a joint backward two; a dot is idle. "F3" forward of micro batch 3; with chunks "F3b" on the

@@ -57,7 +57,7 @@ using Values = std::map<std::string, std::vector<float>>;
 Values initial_values(const ModelConfig& config, Range layers, const Partition& partition) {
   Arena arena(Device{}, int64_t{1} << 28);
   Stream stream(arena, 1, detect_cpu_isa());
-  const Model model = build_model(config, 8, layers, partition, arena);
+  const Model model = build_model(config, 8, {layers}, partition, arena);
   std::vector<Tensor> weights;
   for (const Param& param : model.params.params())
     weights.emplace_back(arena, DType::kF32, param.shape, MemoryCategory::kParameters, "weight");
@@ -80,9 +80,9 @@ TEST_CASE("a model holds as many elements as its parameter count says") {
       const ModelConfig config = tiny(family, tied);
       Arena arena(Device{}, int64_t{1} << 28);
       const WholePartition whole;
-      const Model model = build_model(config, 8, {0, num_model_layers(config)}, whole, arena);
+      const Model model = build_model(config, 8, {all_layers(config)}, whole, arena);
       CHECK(model.params.numel() == num_parameters(config));
-      CHECK(model.layers.size() == 5);
+      CHECK(model.chunks.at(0).size() == 5);
     }
 }
 
@@ -90,7 +90,7 @@ TEST_CASE("the units of a model are its embedding, each block and its head") {
   Arena arena(Device{}, int64_t{1} << 28);
   const WholePartition whole;
   const ModelConfig config = tiny(Family::kLlama, false);
-  const Model model = build_model(config, 8, {0, num_model_layers(config)}, whole, arena);
+  const Model model = build_model(config, 8, {all_layers(config)}, whole, arena);
   std::vector<std::string> names;
   for (int unit = 0; unit < model.params.num_units(); ++unit)
     names.push_back(model.params.unit_name(unit));

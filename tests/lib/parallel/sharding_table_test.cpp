@@ -27,7 +27,7 @@ ResolvedRecipe layout(const std::string& family, int64_t tp_size) {
 ParamSet params_of(const ResolvedRecipe& run, const Partition& partition) {
   Arena arena(Device{DeviceKind::kRecord}, Arena::kUnlimited);
   const ModelConfig& model = run.recipe.model;
-  return build_model(model, 16, {0, num_model_layers(model)}, partition, arena).params;
+  return build_model(model, 16, {all_layers(model)}, partition, arena).params;
 }
 
 Slice slice(int64_t tp_size, int64_t rank, ParamRole role, const Shape& shape) {

@@ -200,7 +200,6 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "precision.buffer_dtype: bf16 cannot run yet; fp32 would do (override "
        "precision.buffer_dtype=bf16)"},
       {{"cp_size=2"}, "parallel.cp_size: 2 cannot run yet; 1 would do (override cp_size=2)"},
-      {{"pp_size=2"}, "parallel.pp_size: 2 cannot run yet; 1 would do (override pp_size=2)"},
       {{"dp_size=4", "parallel.dp_replicate_size=2"},
        "parallel.dp_replicate_size: 2 cannot run yet; 1 would do (override "
        "parallel.dp_replicate_size=2)"},

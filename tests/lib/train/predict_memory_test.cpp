@@ -18,13 +18,17 @@ const char* const kModels[] = {
     "model={family: gpt, vocab_size: 1031, num_layers: 3, hidden_size: 128, ffn_hidden_size: 512, "
     "num_attention_heads: 4}"};
 
-const std::vector<std::string> kExtras = {"parallel.dp_size=2",
-                                          "parallel.gradient_as_bucket_view=false",
-                                          "parallel={tp_size: 2, dp_size: 2}",
-                                          "parallel={tp_size: 2, sequence_parallel: true}",
-                                          "parallel={tp_size: 4, sequence_parallel: true}",
+const std::vector<std::string> kExtras = {
+    "parallel.dp_size=2",
+    "parallel.gradient_as_bucket_view=false",
+    "parallel={tp_size: 2, dp_size: 2}",
+    "parallel={tp_size: 2, sequence_parallel: true}",
+    "parallel={tp_size: 4, sequence_parallel: true}",
+    "parallel={pp_size: 2, pp_layout: auto, pp_schedule: gpipe}",
+    "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble}",
+    "parallel={pp_size: 2, pp_layout: auto, tp_size: 2, sequence_parallel: true}",
 #ifndef NEMO_SANITIZED  // ThreadSanitizer does not know OpenMP's barriers
-                                          "trainer.threads_per_rank=2"
+    "trainer.threads_per_rank=2"
 #endif
 };
 
