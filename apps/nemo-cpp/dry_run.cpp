@@ -106,15 +106,16 @@ constexpr size_t kMostColumns = 100;
 std::string print_schedule(const ResolvedRecipe& resolved) {
   const ParallelConfig& parallel = resolved.recipe.parallel;
   if (parallel.pp_size == 1) return "";
-  const Schedule schedule = make_schedule(
-      parallel.pp_schedule, pipeline_shape(parallel, resolved.sizes.num_microbatches));
+  const PipelineShape shape = pipeline_shape(parallel, resolved.sizes.num_microbatches);
+  const Repetition repeats = repetition(parallel.pp_schedule, shape);
+  const Schedule schedule = make_schedule(parallel.pp_schedule, repeats.shortened);
   const Simulation simulation = simulate(schedule, {});
   std::string out = fmt::format(
       "schedule:  # a line for each pipeline rank, a column for each unit of time\n"
       "  bubble: {:.4f}  # if forward, B and W take the same time\n"
       "  live_microbatches: [{}]  # (chunk, micro batch) pairs, the most a rank holds\n"
       "  grid:\n",
-      simulation.bubble, fmt::join(simulation.peak_live, ", "));
+      bubble(simulation, repeats), fmt::join(simulation.peak_live, ", "));
   for (std::string line : draw(schedule)) {
     if (line.size() > kMostColumns) line = line.substr(0, line.rfind(' ', kMostColumns)) + " ...";
     out += fmt::format("    - {}\n", quote_yaml(line));

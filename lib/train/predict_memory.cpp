@@ -9,8 +9,22 @@
 
 namespace nemo {
 
+namespace {
+
+// The recipe with a step as short as shows all that its schedule comes to.
+Recipe shortened(const ResolvedRecipe& run) {
+  Recipe recipe = run.recipe;
+  const PipelineShape shape = pipeline_shape(recipe.parallel, run.sizes.num_microbatches);
+  const PipelineShape shorter = repetition(recipe.parallel.pp_schedule, shape).shortened;
+  recipe.data.global_batch_size =
+      shorter.num_microbatches * recipe.data.micro_batch_size * run.sizes.dp;
+  return recipe;
+}
+
+}  // namespace
+
 MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {
-  const Recipe& recipe = run.recipe;
+  const Recipe recipe = shortened(run);
   Arena arena(Device{DeviceKind::kRecord}, Arena::kUnlimited);
   Stream stream(arena, narrow<int>(recipe.trainer.threads_per_rank), detect_cpu_isa());
   RecordCommunicator world("world", rank, narrow<int>(run.sizes.world));

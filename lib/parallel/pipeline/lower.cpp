@@ -1,5 +1,6 @@
 #include "lib/parallel/pipeline/lower.h"
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -39,7 +40,49 @@ class Begins {
   std::vector<std::vector<std::pair<double, double>>> spans_;
 };
 
+int64_t index_of_forward(const std::vector<Row>& rows, int microbatch) {
+  const Action action = {Pass::kForward, 0, microbatch};
+  return std::ranges::find(rows, action, &Row::action) - rows.begin();
+}
+
 }  // namespace
+
+Rows::Rows(std::vector<Row> shortened, const Repetition& repetition)
+    : rows_(std::move(shortened)), repetition_(repetition) {
+  if (repetition_.num_repeats == 0) return;
+  begin_ = index_of_forward(rows_, repetition_.first);
+  length_ = index_of_forward(rows_, repetition_.first + repetition_.shortened.group_size) - begin_;
+  for (int64_t i = begin_; i < begin_ + length_; ++i) {
+    const Row& row = rows_[static_cast<size_t>(i)];
+    if (row.sends) ++(is_forward(row.action) ? forward_sends_ : backward_sends_);
+  }
+}
+
+int64_t Rows::size() const {
+  return static_cast<int64_t>(rows_.size()) + repetition_.num_repeats * length_;
+}
+
+Row Rows::operator[](int64_t index) const {
+  // Periods of the repeated ones that lie before.
+  int64_t num_passed = 0;
+  if (length_ > 0 && index >= begin_ + length_)
+    num_passed = std::min((index - begin_) / length_, repetition_.num_repeats);
+  Row row = rows_[static_cast<size_t>(index - num_passed * length_)];
+  row.action.microbatch += static_cast<int>(num_passed * repetition_.shortened.group_size);
+  row.num_forward_arrived += num_passed * forward_sends_;
+  row.num_backward_arrived += num_passed * backward_sends_;
+  return row;
+}
+
+Rows training_rows(PipelineSchedule kind, const PipelineShape& shape, int rank) {
+  const Repetition repeats = repetition(kind, shape);
+  return Rows(lower(make_schedule(kind, repeats.shortened), rank), repeats);
+}
+
+Rows evaluation_rows(const PipelineShape& shape, int rank) {
+  const Repetition repeats = repetition(PipelineSchedule::k1F1B, shape);
+  return Rows(lower(make_forward_schedule(repeats.shortened), rank), repeats);
+}
 
 std::vector<Row> lower(const Schedule& schedule, int rank) {
   const Begins begins(schedule);
@@ -61,8 +104,8 @@ std::vector<Row> lower(const Schedule& schedule, int rank) {
       while (arrived[kind] < received[kind].size() &&
              received[kind][arrived[kind]] < begins.of_action(rank, i))
         ++arrived[kind];
-    rows.push_back({action, is_other_rank(from), is_other_rank(to), static_cast<int>(arrived[true]),
-                    static_cast<int>(arrived[false])});
+    rows.push_back({action, is_other_rank(from), is_other_rank(to),
+                    static_cast<int64_t>(arrived[true]), static_cast<int64_t>(arrived[false])});
     if (rows.back().sends) received[forward].push_back(begins.of(forward, to, action.microbatch));
   }
   return rows;

@@ -19,6 +19,7 @@ Pipeline::Pipeline(std::vector<Layers> chunks, const Recipe& recipe, int64_t num
     : shape_(pipeline_shape(recipe.parallel, num_microbatches)),
       rank_(mesh[Axis::kPp].rank()),
       hidden_size_(recipe.model.hidden_size),
+      rows_(training_rows(recipe.parallel.pp_schedule, shape_, rank_)),
       activations_{copy_of(mesh[Axis::kPp], "pp_forward"),
                    (rank_ + 1) % shape_.num_ranks,
                    (rank_ + shape_.num_ranks - 1) % shape_.num_ranks,
@@ -27,8 +28,8 @@ Pipeline::Pipeline(std::vector<Layers> chunks, const Recipe& recipe, int64_t num
                    {}},
       gradients_{
           copy_of(mesh[Axis::kPp], "pp_backward"), activations_.from, activations_.to, {}, 0, {}} {
-  const Schedule schedule = make_schedule(recipe.parallel.pp_schedule, shape_);
-  rows_ = lower(schedule, rank_);
+  const PipelineSchedule kind = recipe.parallel.pp_schedule;
+  const Schedule schedule = make_schedule(kind, repetition(kind, shape_).shortened);
   for (size_t i = 0; i < chunks.size(); ++i) {
     num_slots_.push_back(
         most_in_flight(schedule.ranks[static_cast<size_t>(rank_)], static_cast<int>(i)));
@@ -44,12 +45,12 @@ void Pipeline::evaluate(Context& ctx, int64_t num_microbatches, const MicroBatch
   PipelineShape shape = shape_;
   shape.num_microbatches = narrow<int>(num_microbatches);
   shape.group_size = shape.num_ranks;
-  run(ctx, lower(make_forward_schedule(shape), rank_), batches);
+  run(ctx, evaluation_rows(shape, rank_), batches);
 }
 
-void Pipeline::run(Context& ctx, const std::vector<Row>& rows, const MicroBatches& batches) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    const Row& row = rows[i];
+void Pipeline::run(Context& ctx, const Rows& rows, const MicroBatches& batches) {
+  for (int64_t i = 0; i < rows.size(); ++i) {
+    const Row row = rows[i];
     const MicroBatch& batch = batches(row.action.microbatch);
     if (i == 0) expect(ctx, row, batch);
     if (i + 1 < rows.size()) expect(ctx, rows[i + 1], batch);
@@ -59,7 +60,7 @@ void Pipeline::run(Context& ctx, const std::vector<Row>& rows, const MicroBatche
     if (row.sends) send(row, output);
   }
   for (Channel* channel : {&activations_, &gradients_}) {
-    reap(ctx, *channel, channel->num_arrived + static_cast<int>(channel->sent.size()));
+    reap(ctx, *channel, channel->num_arrived + static_cast<int64_t>(channel->sent.size()));
     channel->num_arrived = 0;
   }
 }
@@ -107,7 +108,7 @@ void Pipeline::send(const Row& row, const Tensor& output) {
   to.sent.push_back(to.group->send(output, to.to, "stage"));
 }
 
-void Pipeline::reap(Context& ctx, Channel& channel, int num_arrived) {
+void Pipeline::reap(Context& ctx, Channel& channel, int64_t num_arrived) {
   for (; channel.num_arrived < num_arrived; ++channel.num_arrived) {
     channel.sent.front().wait(ctx.stream);
     channel.sent.pop_front();

@@ -38,17 +38,17 @@ class Pipeline {
     int to;
     int from;
     std::deque<Work> sent;
-    int num_arrived = 0;
+    int64_t num_arrived = 0;
     // At most this action's and the next one's.
     std::deque<std::pair<Tensor, Work>> expected;
   };
 
-  void run(Context& ctx, const std::vector<Row>& rows, const MicroBatches& batches);
+  void run(Context& ctx, const Rows& rows, const MicroBatches& batches);
   Tensor run_action(Context& ctx, const Action& action, const MicroBatch& batch, Tensor input);
   void expect(Context& ctx, const Row& row, const MicroBatch& batch);
   Tensor receive(Context& ctx, const Row& row);
   void send(const Row& row, const Tensor& output);
-  void reap(Context& ctx, Channel& channel, int num_arrived);
+  void reap(Context& ctx, Channel& channel, int64_t num_arrived);
   Channel& channel(const Action& action) {
     return action.pass == Pass::kForward ? activations_ : gradients_;
   }
@@ -56,9 +56,9 @@ class Pipeline {
   PipelineShape shape_;
   int rank_;
   int64_t hidden_size_;
+  Rows rows_;                   // of a training step
   std::vector<int> num_slots_;  // by chunk; micro batch m is in slot m % num_slots
   std::vector<Stage> chunks_;
-  std::vector<Row> rows_;  // of a training step
   Channel activations_;
   Channel gradients_;
 };

@@ -111,6 +111,18 @@ Schedule make_forward_schedule(const PipelineShape& shape) {
   return {shape, std::vector<Actions>(static_cast<size_t>(shape.num_ranks), forward)};
 }
 
+Repetition repetition(PipelineSchedule kind, const PipelineShape& shape) {
+  const int period = shape.group_size;
+  // Micro batches by which every rank is in the steady state, wherever it was warmed up.
+  const int settled = (4 * ceil_div(shape.num_ranks - 1, period) + 1) * period;
+  const int shortened = 2 * settled + shape.num_microbatches % period;
+  Repetition result{shape, settled, 0};
+  if (kind == PipelineSchedule::kGpipe || shape.num_microbatches <= shortened) return result;
+  result.shortened.num_microbatches = shortened;
+  result.num_repeats = (shape.num_microbatches - shortened) / period;
+  return result;
+}
+
 int most_in_flight(const std::vector<Action>& actions, int chunk) {
   int in_flight = 0;
   int most = 0;

@@ -54,6 +54,18 @@ Schedule make_schedule(PipelineSchedule kind, const PipelineShape& shape);
 // Forward passes alone, as an evaluation runs them.
 Schedule make_forward_schedule(const PipelineShape& shape);
 
+// A long step repeats its middle, so that only a short one is ever written out: a step of
+// `shortened`, in which the actions from forward of (chunk 0, micro batch first) up to that of
+// (chunk 0, first + group_size), one period of the steady state, run num_repeats times more.
+struct Repetition {
+  PipelineShape shortened;
+  int first = 0;
+  int64_t num_repeats = 0;
+};
+
+// gpipe has no steady state: it is written out whole.
+Repetition repetition(PipelineSchedule kind, const PipelineShape& shape);
+
 // The most micro batches of the chunk that are between forward and the end of backward.
 int most_in_flight(const std::vector<Action>& actions, int chunk);
 

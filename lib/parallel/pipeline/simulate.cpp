@@ -116,4 +116,11 @@ Simulation simulate(const Schedule& schedule, const PassTimes& times) {
   return result;
 }
 
+double bubble(const Simulation& shortened, const Repetition& repetition) {
+  const double idle = shortened.bubble * shortened.duration;
+  const double repeated = 3.0 * static_cast<double>(repetition.num_repeats) *
+                          repetition.shortened.group_size * repetition.shortened.num_chunks;
+  return idle / (shortened.duration + repeated);
+}
+
 }  // namespace nemo

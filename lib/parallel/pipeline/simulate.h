@@ -28,4 +28,8 @@ struct Simulation {
 // InvariantError where the schedule cannot end, because actions wait for each other.
 Simulation simulate(const Schedule& schedule, const PassTimes& times);
 
+// The bubble of a whole step from the simulation of its shortened one, where all passes take the
+// same time: the periods that repeat have none.
+double bubble(const Simulation& shortened, const Repetition& repetition);
+
 }  // namespace nemo

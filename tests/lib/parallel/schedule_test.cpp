@@ -5,6 +5,7 @@
 #include <map>
 
 #include "lib/core/error.h"
+#include "lib/parallel/pipeline/lower.h"
 #include "lib/parallel/pipeline/simulate.h"
 
 using namespace nemo;
@@ -26,6 +27,14 @@ std::vector<std::pair<PipelineSchedule, PipelineShape>> shapes() {
           if (m % g == 0 || m % g >= p) result.push_back({PipelineSchedule::k1F1B, {p, v, m, g}});
     }
   return result;
+}
+
+void check_same(const Rows& rows, const std::vector<Row>& expected) {
+  REQUIRE(rows.size() == static_cast<int64_t>(expected.size()));
+  int64_t num_different = 0;
+  for (int64_t i = 0; i < rows.size(); ++i)
+    if (!(rows[i] == expected[static_cast<size_t>(i)])) ++num_different;
+  CHECK(num_different == 0);
 }
 
 }  // namespace
@@ -101,6 +110,40 @@ TEST_CASE("interleaving warms up by 2 (pp - r - 1) + (v - 1) g") {
   }
   CHECK(schedule.ranks[0][4] == Action{Pass::kForward, 1, 0});
   CHECK(schedule.ranks[3][5] == Action{Pass::kBackward, 1, 0});
+}
+
+TEST_CASE("a long step is a short one whose middle repeats, row by row") {
+  for (int p : {1, 2, 3, 4, 8})
+    for (int v : {1, 2, 3})
+      for (int g : {p, p + 1, 2 * p})
+        for (int m : {1, 20, 61, 64, 200}) {
+          const PipelineShape shape = {p, v, m, v == 1 ? p : g};
+          if (v > 1 && (p == 1 || g > m || (m % g != 0 && m % g < p))) continue;
+          CAPTURE(p);
+          CAPTURE(v);
+          CAPTURE(g);
+          CAPTURE(m);
+          for (PipelineSchedule kind : kKinds) {
+            if (v > 1 && kind != PipelineSchedule::k1F1B) continue;
+            CAPTURE(static_cast<int>(kind));
+            const Schedule whole = make_schedule(kind, shape);
+            const Repetition repeats = repetition(kind, shape);
+            if (m == 200 && p <= 2 && kind != PipelineSchedule::kGpipe)
+              CHECK(repeats.shortened.num_microbatches <= 40);
+            const Schedule shortened = make_schedule(kind, repeats.shortened);
+            CHECK(bubble(simulate(shortened, {}), repeats) ==
+                  doctest::Approx(simulate(whole, {}).bubble));
+            for (int rank = 0; rank < p; ++rank) {
+              CAPTURE(rank);
+              check_same(training_rows(kind, shape, rank), lower(whole, rank));
+              for (int chunk = 0; chunk < v; ++chunk)
+                CHECK(most_in_flight(shortened.ranks[static_cast<size_t>(rank)], chunk) ==
+                      most_in_flight(whole.ranks[static_cast<size_t>(rank)], chunk));
+            }
+          }
+          for (int rank = 0; rank < p; ++rank)
+            check_same(evaluation_rows(shape, rank), lower(make_forward_schedule(shape), rank));
+        }
 }
 
 TEST_CASE("a schedule whose ranks wait for each other is found out") {
