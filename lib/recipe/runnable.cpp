@@ -36,6 +36,12 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
   need_fp32("precision.reduce_dtype", q.reduce_dtype);
   need_fp32("precision.output_dtype", q.output_dtype);
   need_fp32("precision.buffer_dtype", q.buffer_dtype);
+  constexpr int64_t kMostInFlight = 4096;
+  need(
+      p.pp_schedule != PipelineSchedule::kGpipe || resolved.sizes.num_microbatches <= kMostInFlight,
+      "parallel.pp_schedule",
+      fmt::format("gpipe with {} micro batches in flight", resolved.sizes.num_microbatches),
+      fmt::format("{} of them, or 1f1b,", kMostInFlight));
   need(p.cp_size == 1, "parallel.cp_size", p.cp_size, "1");
   need(p.ep_size == 1, "parallel.ep_size", p.ep_size, "1");
   need(p.dp_replicate_size == 1, "parallel.dp_replicate_size", p.dp_replicate_size, "1");

@@ -200,6 +200,10 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "precision.buffer_dtype: bf16 cannot run yet; fp32 would do (override "
        "precision.buffer_dtype=bf16)"},
       {{"cp_size=2"}, "parallel.cp_size: 2 cannot run yet; 1 would do (override cp_size=2)"},
+      {{"parallel.pp_schedule=gpipe", "data.global_batch_size=8194"},
+       "parallel.pp_schedule: gpipe with 4097 micro batches in flight cannot run yet; 4096 of "
+       "them, "
+       "or 1f1b, would do (override parallel.pp_schedule=gpipe)"},
       {{"dp_size=4", "parallel.dp_replicate_size=2"},
        "parallel.dp_replicate_size: 2 cannot run yet; 1 would do (override "
        "parallel.dp_replicate_size=2)"},
