@@ -37,6 +37,9 @@ std::chrono::nanoseconds comm_timeout(const Recipe& recipe) {
 
 int run_thread_pretrain(const ResolvedRecipe& run, const PretrainEnvironment& environment) {
   const PreparedRun prepared = prepare_run(run, run.sizes.world);
+  if (const int signal = environment.stop_signal.load(); signal != 0)
+    throw UserError(static_cast<ExitCode>(128 + signal),
+                    fmt::format("stopped by signal {} before training began", signal));
   std::vector<Member> ranks;
   for (int rank = 0; rank < run.sizes.world; ++rank)
     ranks.push_back({rank, environment.host, getpid()});

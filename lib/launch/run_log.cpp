@@ -101,7 +101,9 @@ void RunLog::end(ExitCode error) {
 void RunLog::write_end(int64_t step, const std::string& reason, int exit_code,
                        const std::string& why) {
   metrics_.write(EndRecord{step, reason, exit_code, seconds_since(environment_.process_start)});
-  environment_.log.info("{} after step {}; the run is in {}", why, step, dir_);
+  environment_.log.info("{} {}; the run is in {}", why,
+                        step > 0 ? fmt::format("after step {}", step) : "before the first step",
+                        dir_);
 }
 
 int exit_code_of(const TrainResult& result) {

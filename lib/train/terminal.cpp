@@ -1,6 +1,8 @@
 #include "lib/train/terminal.h"
 
 #include <fmt/core.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
@@ -27,14 +29,27 @@ std::string clock(double seconds) {
   return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
-std::error_code print_line(const std::string& line) {
+// A line fits where poll says that there is room.
+bool wait_for_reader(const std::atomic<int>& stop_signal) {
+  constexpr int kLookEveryMs = 100;
+  pollfd out = {STDOUT_FILENO, POLLOUT, 0};
+  for (;;) {
+    const int ready = poll(&out, 1, kLookEveryMs);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;  // what is wrong, puts finds
+    if (stop_signal.load() != 0) return false;
+  }
+}
+
+std::error_code print_line(const std::string& line, const std::atomic<int>& stop_signal) {
+  if (!wait_for_reader(stop_signal)) return std::make_error_code(std::errc::interrupted);
   if (std::puts(line.c_str()) >= 0 && std::fflush(stdout) == 0) return {};
   return {errno, std::generic_category()};
 }
 
 }  // namespace
 
-std::error_code print_step(const StepRecord& r, int64_t max_steps) {
+std::error_code print_step(const StepRecord& r, int64_t max_steps,
+                           const std::atomic<int>& stop_signal) {
   std::string line = fmt::format(
       "step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step, max_steps,
       without_nan_sign(r.loss), without_nan_sign(r.grad_norm), r.lr, short_number(r.tokens_per_s));
@@ -44,12 +59,13 @@ std::error_code print_step(const StepRecord& r, int64_t max_steps) {
   const double left =
       r.since_start_s / static_cast<double>(r.step) * static_cast<double>(max_steps - r.step);
   line += fmt::format("  {} left", clock(left));
-  return print_line(line);
+  return print_line(line, stop_signal);
 }
 
-std::error_code print_eval(const EvalRecord& r) {
+std::error_code print_eval(const EvalRecord& r, const std::atomic<int>& stop_signal) {
   return print_line(fmt::format("eval {}  loss {:.4f} over {}", r.step, without_nan_sign(r.loss),
-                                counted(r.num_tokens, "token")));
+                                counted(r.num_tokens, "token")),
+                    stop_signal);
 }
 
 }  // namespace nemo

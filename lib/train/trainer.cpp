@@ -1,5 +1,6 @@
 #include "lib/train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "lib/device/host.h"
@@ -38,17 +39,21 @@ Context Trainer::context(bool training) {
 }
 
 TrainResult Trainer::run() {
+  TrainStep step{};
+  step.stop_signal = agree_on_stop();
+  if (step.stop_signal != 0) return {0, EndReason::kSignal, step};
   for (int64_t number = 1; number <= recipe_.trainer.max_steps; ++number) {
     const Clock::time_point start = Clock::now();
-    const TrainStep step = train_step();
+    step = train_step();
     const bool last = number == recipe_.trainer.max_steps || step.stop_signal != 0;
     if (last || step.skipped || number == 1 || number % recipe_.log.every == 0)
       log(number, step, seconds_since(start));
     if (step.skipped && recipe_.trainer.non_finite == NonFinite::kStop)
       return {number, EndReason::kDiverged, step};
-    if (step.stop_signal != 0) return {number, EndReason::kSignal, step};
     const int64_t interval = recipe_.trainer.val_check_interval;
-    if (interval > 0 && (number % interval == 0 || last)) evaluate(number);
+    if (step.stop_signal == 0 && interval > 0 && (number % interval == 0 || last))
+      step.stop_signal = evaluate(number);
+    if (step.stop_signal != 0) return {number, EndReason::kSignal, step};
   }
   return {recipe_.trainer.max_steps, EndReason::kMaxSteps, {}};
 }
@@ -97,22 +102,35 @@ void Trainer::share(TrainStep& step) {
   step.stop_signal = signal;
 }
 
-void Trainer::evaluate(int64_t step_number) {
+int Trainer::agree_on_stop() {
+  int32_t signal = inputs_.stop_signal.load();
+  world_.all_reduce(Tensor(&signal, DType::kI32, {1}), ReduceOp::kMax, "stop").wait(stream_);
+  return signal;
+}
+
+int Trainer::evaluate(int64_t step_number) {
   Context ctx = context(/*training=*/false);
   const int64_t num_samples = sampler_.num_validation_samples(recipe_.trainer.limit_val_batches);
   const int64_t rows = recipe_.data.micro_batch_size * mesh_[Axis::kDp].size();
+  const int64_t num_microbatches = ceil_div(num_samples, rows);
+  const int64_t of_a_batch = sampler_.num_microbatches();
   loss_sum_.data<double>()[0] = 0;
-  model_.pipeline->evaluate(ctx, ceil_div(num_samples, rows), [&](int64_t m) -> const MicroBatch& {
-    sampler_.validation(num_samples, m, buffers_.tokens(), buffers_.targets());
-    return buffers_.batch();
-  });
+  for (int64_t begin = 0; begin < num_microbatches; begin += of_a_batch) {
+    const int64_t count = std::min(of_a_batch, num_microbatches - begin);
+    model_.pipeline->evaluate(ctx, count, [&](int64_t m) -> const MicroBatch& {
+      sampler_.validation(num_samples, begin + m, buffers_.tokens(), buffers_.targets());
+      return buffers_.batch();
+    });
+    if (const int signal = agree_on_stop(); signal != 0) return signal;
+  }
   share_loss();
-  if (world_.rank() != 0) return;
+  if (world_.rank() != 0) return 0;
   const int64_t num_tokens = num_samples * recipe_.data.seq_length;
   const EvalRecord record = {step_number, item<double>(loss_sum_) / static_cast<double>(num_tokens),
                              num_tokens};
   inputs_.metrics->write(record);
-  check_printed(print_eval(record));
+  check_printed(print_eval(record, inputs_.stop_signal));
+  return 0;
 }
 
 void Trainer::log(int64_t step_number, const TrainStep& step, double step_time_s) {
@@ -138,7 +156,7 @@ void Trainer::log(int64_t step_number, const TrainStep& step, double step_time_s
   record.skipped = step.skipped;
   record.since_start_s = seconds_since(inputs_.process_start);
   inputs_.metrics->write(record);
-  check_printed(print_step(record, recipe_.trainer.max_steps));
+  check_printed(print_step(record, recipe_.trainer.max_steps, inputs_.stop_signal));
 }
 
 // Where whoever read the lines has gone, a signal has come too (SIGPIPE, SIGHUP) and the run stops.

@@ -37,7 +37,7 @@ struct TrainStep {
 enum class EndReason { kMaxSteps, kSignal, kDiverged };
 
 struct TrainResult {
-  int64_t last_step;
+  int64_t last_step;  // 0 = a signal came before the first
   EndReason reason;
   TrainStep step;  // of kSignal and kDiverged: the last
 };
@@ -63,7 +63,10 @@ class Trainer {
   void share_loss();
   void share(TrainStep& step);
   void log(int64_t step_number, const TrainStep& step, double step_time_s);
-  void evaluate(int64_t step_number);
+  // Returns the signal that ended it early, after one of its batches; 0 = none.
+  int evaluate(int64_t step_number);
+  // Collective: the signal that some rank was sent, 0 = none.
+  int agree_on_stop();
   void check_printed(const std::error_code& error) const;
   int64_t peak_memory();
   Context context(bool training);

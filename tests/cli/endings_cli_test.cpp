@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "lib/device/host.h"
-#include "tests/cli/run_folder.h"
+#include "tests/cli/running_job.h"
 
 using namespace nemo;
 
@@ -220,6 +220,54 @@ TEST_CASE("a signal lets the step finish and ends the run with 128 + signal, wit
   }
 }
 
+TEST_CASE("a signal ends an evaluation too, and no step follows") {
+  for (const char* how : {"", "--launch processes"}) {
+    const RunFolder folder;
+    // An evaluation of this run takes hours.
+    RunningProgram program(
+        folder.pretrain("trainer.max_steps=1000000000 dp_size=2 "
+                        "trainer.val_check_interval=2 data.split=[0.5,0.5,0] "
+                        "trainer.limit_val_batches=1000000000 " +
+                        std::string(how)));
+    REQUIRE(comes_true([&] { return folder.lines("step").size() == 2; }));
+    program.send(SIGTERM);
+    REQUIRE(comes_true([&] { return program.ended(); }));
+    CHECK(program.exit_code() == 128 + SIGTERM);
+    CHECK(folder.events() == std::vector<std::string>{"start", "step", "step", "end"});
+    CHECK(folder.lines().back()["reason"] == "signal");
+    CHECK(folder.lines().back()["step"] == 2);
+  }
+}
+
+TEST_CASE("a signal during preparation ends the program before it leaves anything") {
+  const RunFolder folder;
+  // Its memory takes a while to predict.
+  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=20000"));
+  REQUIRE(comes_true([&] { return program.program().catches(SIGTERM); }));
+  program.send(SIGTERM);
+  CHECK(program.exit_code() == 128 + SIGTERM);
+  CHECK(program.errors() == std::vector<std::string>{"stopped by signal 15 before training began"});
+  CHECK_FALSE(std::filesystem::exists(folder.path()));
+}
+
+TEST_CASE("a signal while weights are initialised ends the run before its first step") {
+  for (const char* how : {"", "--launch processes"}) {
+    const RunFolder folder;
+    // 17 million weights; a step takes hours.
+    RunningProgram program(
+        folder.pretrain("dp_size=2 model.vocab_size=262144 "
+                        "data.global_batch_size=268435456 " +
+                        std::string(how)));
+    REQUIRE(comes_true([&] { return !folder.lines("start").empty(); }));
+    program.send(SIGTERM);
+    REQUIRE(comes_true([&] { return program.ended(); }));
+    CHECK(program.exit_code() == 128 + SIGTERM);
+    CHECK(folder.events() == std::vector<std::string>{"start", "end"});
+    CHECK(folder.lines().back()["reason"] == "signal");
+    CHECK(folder.lines().back()["step"] == 0);
+  }
+}
+
 TEST_CASE("a second Ctrl-C does not wait for the step") {
   const RunFolder folder;
   // A step of this run takes hours.
@@ -280,6 +328,23 @@ TEST_CASE("Ctrl-C that ends the reader too is Ctrl-C") {
   }
   REQUIRE(comes_true([&] { return program.ended(); }));
   CHECK(program.exit_code() == 130);
+}
+
+TEST_CASE("a reader that has stopped reading does not make a run deaf to signals") {
+  const RunFolder folder;
+  const NamedPipe pipe;
+  RunningProgram program(folder.pretrain("trainer.max_steps=1000000000 dp_size=2 >" + pipe.path()));
+  const std::ifstream reader(pipe.path());
+  size_t num_steps = 0;
+  REQUIRE(comes_true([&] {
+    const size_t before = std::exchange(num_steps, folder.lines("step").size());
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return num_steps > 0 && num_steps == before;
+  }));
+  program.send(SIGTERM);
+  REQUIRE(comes_true([&] { return program.ended(); }));
+  CHECK(program.exit_code() == 128 + SIGTERM);
+  CHECK(folder.lines().back()["reason"] == "signal");
 }
 
 TEST_CASE("a standard output that is full ends the run with 3") {

@@ -59,6 +59,14 @@ class RunningProgram {
 
   void send(int signal) const { kill(pid_, signal); }
 
+  // Whether the program runs already and has installed a handler.
+  bool catches(int signal) const {
+    const std::string status = test::read_file("/proc/" + std::to_string(pid_) + "/status");
+    const size_t caught = status.find("SigCgt:");
+    if (!status.starts_with("Name:\tnemo-cpp\n") || caught == std::string::npos) return false;
+    return std::stoull(status.substr(caught + 7), nullptr, 16) >> (signal - 1) & 1;
+  }
+
   bool ended() {
     if (!ended_) ended_ = waitpid(pid_, &status_, WNOHANG) == pid_;
     return ended_;
