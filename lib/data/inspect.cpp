@@ -3,13 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "lib/core/counted.h"
 #include "lib/core/error.h"
+#include "lib/core/mapped_file.h"
 #include "lib/data/llmc.h"
 #include "lib/data/megatron_file.h"
 #include "lib/data/text.h"
@@ -122,10 +121,9 @@ DataKind detect_data_kind(const std::string& path) {
   if (!is_file(path))
     throw_data("[data.paths] {}: there is no such file, and no {}; give a file or a prefix", path,
                MegatronFile::index_path(path));
-  std::array<char, 16> start{};
-  std::ifstream(path, std::ios::binary).read(start.data(), start.size());
-  const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(start.data()),
-                                       start.size());
+  constexpr size_t kStart = 16;
+  const MappedFile file(path, "data.paths");
+  const auto bytes = file.bytes().first(std::min(file.bytes().size(), kStart));
   if (is_bin || is_llmc_shard(bytes)) return DataKind::kLlmc;
   return MegatronFile::is_index(bytes) ? DataKind::kMegatron : DataKind::kText;
 }

@@ -60,10 +60,12 @@ class ProcessRank {
         self_{task.task, environment.host, getpid()},
         server_(host_store()),
         end_in_time_(end_now),
+        looks_at_signal_(task.parent == 0),
         store_(task.store, {.timeout = comm_timeout(run.recipe),
                             .while_waiting = [this] { look_at_signal(); }}) {}
 
   int run() {
+    looks_at_signal_ = true;
     try {
       const TrainResult result = train();
       if (log_) log_->end(result);
@@ -98,22 +100,21 @@ class ProcessRank {
     communicator->barrier("prepared");  // nothing is written before every rank can start
     if (task_.task == 0)
       log_.emplace(run_, environment_, std::move(ranks), prepared.predicted_peak);
-    is_training_ = true;
+    looks_at_signal_ = false;  // training does, so that all ranks stop after the same step
     const TrainInputs inputs = {run_, *prepared.dataset, log_ ? &log_->metrics() : nullptr,
                                 environment_.stop_signal, environment_.process_start};
     return Trainer(inputs, *communicator).run();
   }
 
-  // Training looks at the signal itself, so that all ranks stop after the same step.
   void look_at_signal() const {
     const int signal = environment_.stop_signal.load();
-    if (!is_training_ && signal != 0)
+    if (looks_at_signal_ && signal != 0)
       throw UserError(static_cast<ExitCode>(128 + signal),
                       fmt::format("stopped by signal {} before training began", signal));
   }
 
   int fail(const Failure& failure, Evidence evidence) {
-    is_training_ = true;  // no signal keeps this from being told
+    looks_at_signal_ = false;  // no signal keeps this from being told
     const Failure verdict = store_.fail(failure, evidence);
     if (log_) log_->end(verdict.exit_code);
     if (task_.parent == 0) throw UserError(verdict.exit_code, verdict.reason);
@@ -128,7 +129,9 @@ class ProcessRank {
   std::optional<RunLog> log_;
   std::optional<ProcessWorld> world_;  // outlives store_, whose thread poisons it
   EndInTime end_in_time_;              // likewise
-  bool is_training_ = false;
+  // Not while a rank connects to its parent: one without the store would have to say itself why it
+  // ends.
+  bool looks_at_signal_;
   Store store_;
 };
 

@@ -11,6 +11,7 @@ namespace nemo {
 namespace {
 
 constexpr std::chrono::milliseconds kLookEvery{10};
+constexpr std::chrono::milliseconds kGroupArrivesWithin{200};
 
 class Supervisor {
  public:
@@ -53,14 +54,25 @@ class Supervisor {
       const int code = WEXITSTATUS(status);
       failure.reason += fmt::format("ended with exit code {}", code);
       if (code != 0) failure.exit_code = static_cast<ExitCode>(code);
-    } else if (WTERMSIG(status) == passed_on_) {
-      failure.reason += fmt::format("stopped by signal {} before the first step", passed_on_);
-      failure.exit_code = static_cast<ExitCode>(128 + passed_on_);
+    } else if (asks_for_a_stop(WTERMSIG(status))) {
+      failure.reason += fmt::format("stopped by signal {} before training began", WTERMSIG(status));
+      failure.exit_code = static_cast<ExitCode>(128 + WTERMSIG(status));
     } else {
       failure.reason += fmt::format("killed by signal {}", WTERMSIG(status));
     }
     supervision_.store.report_end(member.rank, failure);
     return WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(failure.exit_code);
+  }
+
+  // Whether this process has been sent what ended a rank that had no handler yet. What is sent to
+  // the whole group may reach the rank first.
+  bool asks_for_a_stop(int signal) const {
+    if (signal != SIGINT && signal != SIGTERM && signal != SIGUSR1 && signal != SIGHUP)
+      return false;
+    const Clock::time_point end = Clock::now() + kGroupArrivesWithin;
+    while (supervision_.stop_signal.load() == 0 && Clock::now() < end)
+      std::this_thread::sleep_for(kLookEvery);
+    return supervision_.stop_signal.load() == signal;
   }
 
   void pass_on_signal() {

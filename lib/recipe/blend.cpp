@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "lib/recipe/value.h"
 
@@ -37,6 +40,14 @@ std::optional<std::string> read_blend(const std::vector<std::string>& words, Ble
   if (words.size() % 2 == 1)
     return fmt::format("weight '{}' has no prefix behind it; weight, prefix pairs would do",
                        words.back());
+  const double sum = std::accumulate(out.weights.begin(), out.weights.end(), 0.0);
+  if (!std::isfinite(sum))
+    return fmt::format("weights sum to more than {}; smaller ones would do",
+                       format_number(std::numeric_limits<double>::max()));
+  for (const double weight : out.weights)
+    if (weight / sum == 0)
+      return fmt::format("weight {} of {} would leave its dataset out; a larger one would do",
+                         format_number(weight), format_number(sum));
   return {};
 }
 

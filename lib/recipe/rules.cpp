@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "lib/recipe/blend.h"
@@ -54,6 +55,19 @@ void check_data(Draft& d) {
     return fmt::format(
         "'{}' is a weight, and data.kind {} blends nothing; ./{} would do for a file", *weight,
         to_string(r.data.kind), *weight);
+  });
+  d.check({"data.num_samples", "data.kind", "data.paths"}, [&]() -> Problem {
+    constexpr double kMost = 4294967296;  // of one dataset: samples are numbered with 32 bits
+    Blend blend;
+    if (r.data.kind != DataKind::kMegatron || read_blend(r.data.paths, blend)) return {};
+    if (blend.weights.empty() && blend.prefixes.size() > 1) return {};  // each counts by its size
+    const double sum = std::accumulate(blend.weights.begin(), blend.weights.end(), 0.0);
+    const double largest = sum > 0 ? std::ranges::max(blend.weights) / sum : 1;
+    if (static_cast<double>(r.data.num_samples) * largest <= kMost) return {};
+    return fmt::format(
+        "{}: data.kind megatron orders {} samples of a dataset at most; as many as the run will "
+        "read would do",
+        r.data.num_samples, format_number(kMost));
   });
   d.check({"trainer.seed", "data.kind"}, [&]() -> Problem {
     constexpr int64_t kMost = 4294967295;  // of numpy's RandomState

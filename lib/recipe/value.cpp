@@ -19,6 +19,12 @@ Problem not_a(const Value& value, std::string_view wanted, const std::string& wo
   return fmt::format("{} is not {}; {}", value.to_string(), wanted, would_do);
 }
 
+// For the system a path ends there.
+Problem check_no_nul(std::string_view name) {
+  if (name.find('\0') == std::string_view::npos) return {};
+  return fmt::format("'{}' holds a NUL character; a name without it would do", shorten(name));
+}
+
 template <typename T>
 Problem check_range(const Key& key, T number) {
   if (static_cast<double>(number) >= key.min && static_cast<double>(number) <= key.max) return {};
@@ -146,6 +152,7 @@ Problem read_value(const Key&, const Value& value, std::string& out) {
   const Scalar* scalar = value.single();
   if (!scalar || (scalar->quoted && scalar->text.empty()))
     return not_a(value, "a name", "a single name would do");
+  if (const Problem problem = check_no_nul(scalar->text)) return problem;
   out = value.is_null() ? std::string() : scalar->text;
   return {};
 }
@@ -155,6 +162,7 @@ Problem read_value(const Key&, const Value& value, std::vector<std::string>& out
   if (value.is_null()) return {};
   for (const Scalar& item : value.items) {
     if (item.text.empty()) return not_a(value, "a list of names", "leave the empty entry out");
+    if (const Problem problem = check_no_nul(item.text)) return problem;
     out.push_back(item.text);
   }
   return {};

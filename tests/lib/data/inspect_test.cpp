@@ -1,6 +1,7 @@
 #include "lib/data/inspect.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "lib/core/error.h"
 #include "tests/support/token_files.h"
@@ -31,6 +32,12 @@ TEST_CASE("a kind is told by names, then by first bytes") {
                         ".idx; give a file or a prefix")
                            .c_str(),
                        UserError);
+  const std::string pipe = folder / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);  // to open it would wait for a writer
+  CHECK_THROWS_WITH_AS(
+      detect_data_kind(pipe),
+      ("[data.paths] " + pipe + ": it is not a regular file; copy its content into one").c_str(),
+      UserError);
 }
 
 TEST_CASE("inspecting shows kind, files, counts, ids and first documents") {

@@ -195,7 +195,28 @@ TEST_CASE("a rank that the signal ends before it listens was stopped, not killed
   Launch launch({"wait", "wait"});
   launch.stop_signal = SIGTERM;
   CHECK(launch.run() == 143);
-  CHECK(launch.reason().ends_with(": stopped by signal 15 before the first step"));
+  CHECK(launch.reason().ends_with(": stopped by signal 15 before training began"));
+}
+
+TEST_CASE("a signal to the whole group may reach a rank first") {
+  for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP}) {
+    Launch launch({"wait", "wait"});
+    std::jthread user([&] {
+      launch.ranks[0].send(signal);
+      std::this_thread::sleep_for(50ms);
+      launch.stop_signal = signal;
+    });
+    CHECK(launch.run() == 128 + signal);
+    CHECK(launch.reason() ==
+          launch.name(0) + fmt::format(": stopped by signal {} before training began", signal));
+  }
+}
+
+TEST_CASE("a rank that alone is sent such a signal was killed") {
+  Launch launch({"wait", "wait"});
+  launch.ranks[1].send(SIGTERM);
+  CHECK(launch.run() == 4);
+  CHECK(launch.reason() == launch.name(1) + ": killed by signal 15");
 }
 
 TEST_CASE("no child outlives a launcher that is killed") {
