@@ -40,7 +40,8 @@ TEST_CASE("two hosts compute what threads compute, bit for bit") {
     CAPTURE(sizes);
     const RunFolder threads, both;
     auto words = [&](const RunFolder& folder) {
-      return "pretrain --recipe llama_tiny data.kind=mock data.global_batch_size=8 "
+      return "pretrain --recipe llama_tiny data.kind=mock data.seq_length=32 "
+             "data.global_batch_size=8 "
              "data.micro_batch_size=1 trainer.max_steps=3 trainer.val_check_interval=2 "
              "trainer.threads_per_rank=1 log.dir='" +
              folder.path().string() + "' " + sizes;
