@@ -31,6 +31,9 @@ void add_data(CLI::App& app, Command& chosen);
 // The words after the options, `dotted.key=value`.
 CLI::Option* add_overrides(CLI::App& command, std::vector<std::string>& overrides);
 
+// Whether the program was started so.
+bool stdout_is_closed();
+
 // Writes to standard output. A usage error where it cannot be written whole.
 void print_document(const std::string& text);
 

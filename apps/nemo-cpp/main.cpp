@@ -21,9 +21,12 @@
 namespace nemo {
 namespace {
 
+bool stdout_was_closed = false;
+
 // Where a standard stream is closed, a file of the run would take its place and receive what is
 // printed.
 void open_standard_streams() {
+  stdout_was_closed = fcntl(STDOUT_FILENO, F_GETFD) < 0;
   for (int fd = 0; fd <= STDERR_FILENO; ++fd)
     if (fcntl(fd, F_GETFD) < 0) open("/dev/null", O_RDWR);
 }
@@ -114,6 +117,10 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+
+bool stdout_is_closed() {
+  return stdout_was_closed;
+}
 
 void print_errors(const std::string& message) {
   std::istringstream lines(message);

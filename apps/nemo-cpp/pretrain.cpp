@@ -18,6 +18,7 @@
 #include "apps/nemo-cpp/stop_signal.h"
 #include "lib/core/error.h"
 #include "lib/core/math.h"
+#include "lib/launch/host_limits.h"
 #include "lib/launch/launcher.h"
 #include "lib/launch/plan.h"
 #include "lib/launch/pretrain.h"
@@ -71,7 +72,9 @@ int launch_ranks(const ResolvedRecipe& run, const LaunchPlan& plan,
 int train(const ResolvedRecipe& run, const std::optional<LaunchedTask>& task,
           std::optional<LaunchMode> mode, const Environment& environment) {
   const LaunchPlan plan = plan_launch(run, task, mode);
-  if (plan.role == LaunchPlan::Role::kLauncher) return launch_ranks(run, plan, task, environment);
+  const bool launches = plan.role == LaunchPlan::Role::kLauncher;
+  check_process_limits(launches ? plan.num_ranks : 0);
+  if (launches) return launch_ranks(run, plan, task, environment);
   if (run.recipe.trainer.threads_per_rank > 1) limit_openmp_spinning(environment.argv);
   const auto log = make_stderr_logger(/*debug=*/false);
   const PretrainEnvironment around = {
@@ -127,6 +130,8 @@ CLI::Option* add_overrides(CLI::App& command, std::vector<std::string>& override
 }
 
 void print_document(const std::string& text) {
+  if (stdout_is_closed())
+    throw_usage("standard output is closed; open it, or leave the command out");
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw_usage("standard output cannot be written: {}; is the disk full?",
                 std::generic_category().message(errno));

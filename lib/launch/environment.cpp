@@ -69,9 +69,11 @@ int port_of_job(std::string_view job) {
   return kFirstPort + static_cast<int>(number % kNumPorts);
 }
 
+constexpr const char* kTorchrunSets =
+    "torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT";
+
 LaunchedTask from_torchrun(const Variables& variables) {
-  const LauncherVariables of(
-      variables, "torchrun's RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT", "RANK");
+  const LauncherVariables of(variables, kTorchrunSets, "RANK");
   LaunchedTask task;
   task.launcher = "torchrun";
   task.num_tasks = of.number("WORLD_SIZE", 1, kMostTasks);
@@ -151,7 +153,8 @@ LaunchedTask from_openmpi(const Variables& variables) {
 }  // namespace
 
 std::optional<LaunchedTask> find_launcher(const Variables& variables) {
-  if (variables.contains("RANK")) return from_torchrun(variables);
+  const LauncherVariables torchrun(variables, kTorchrunSets, "WORLD_SIZE");
+  if (torchrun.find("RANK")) return from_torchrun(variables);
   const LauncherVariables slurm(
       variables,
       "Slurm's SLURM_PROCID, SLURM_LOCALID, SLURM_STEP_NUM_TASKS, SLURM_STEP_NODELIST and "
@@ -159,6 +162,9 @@ std::optional<LaunchedTask> find_launcher(const Variables& variables) {
       "SLURM_STEP_NUM_TASKS");
   if (is_slurm_step(slurm)) return from_slurm(slurm);
   if (variables.contains("OMPI_COMM_WORLD_RANK")) return from_openmpi(variables);
+  // Of a launcher whose RANK got lost: each task would run all by itself.
+  if (torchrun.find("LOCAL_RANK") && torchrun.number_or("WORLD_SIZE", 1, kMostTasks, 1) > 1)
+    torchrun.text("RANK");
   return std::nullopt;
 }
 

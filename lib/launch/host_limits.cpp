@@ -1,6 +1,7 @@
 #include "lib/launch/host_limits.h"
 
 #include <fmt/ranges.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <latch>
@@ -8,8 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "lib/comm/shared/thread_world.h"
 #include "lib/core/counted.h"
 #include "lib/core/error.h"
+#include "lib/device/address_range.h"
 #include "lib/device/host.h"
 #include "lib/model/state_memory.h"
 
@@ -56,6 +59,24 @@ RankMemory least_memory(const ResolvedRecipe& run) {
                             static_cast<double>(recipe.model.hidden_size) * kFp32;
   return {.total = static_cast<int64_t>(std::min(state + activation, kMost)),
           .state = static_cast<int64_t>(std::min(state, kMost))};
+}
+
+void check_process_limits(int64_t num_children) {
+  constexpr rlim_t kLeastStack = 128 << 10;  // the resolver of host names alone takes half of it
+  rlimit limit{};
+  if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < kLeastStack)
+    throw_usage("[launch] the stack is limited to {} KiB, {} are needed; raise `ulimit -s`",
+                limit.rlim_cur >> 10, kLeastStack >> 10);
+  // The store and the run's own files, and a connection of each child.
+  const auto least = static_cast<rlim_t>(16 + num_children);
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < least)
+    throw_usage("[launch] open files are limited to {}, {} are needed; raise `ulimit -n`",
+                limit.rlim_cur, least);
+}
+
+void check_address_space(int num_ranks) {
+  const ThreadWorld world(num_ranks, std::chrono::seconds(1));
+  reserve_private(num_ranks * host_memory_bytes());
 }
 
 void check_threads_start(const Recipe& recipe, int64_t num_ranks) {

@@ -32,6 +32,14 @@ void check_memory(const RankMemory& rank, int64_t num_ranks, const Host& host);
 // hopeless recipe is refused at once, and none reaches the exact prediction whose sizes overflow.
 RankMemory least_memory(const ResolvedRecipe& run);
 
+// A usage error where this process may not have the stack, or the open files, that a rank needs,
+// or a launcher of `num_children` ranks.
+void check_process_limits(int64_t num_children);
+
+// Reserves as much address space at once as `num_ranks` ranks that are threads will, and gives it
+// back. A usage error where that cannot be had.
+void check_address_space(int num_ranks);
+
 // Starts as many threads at once as `num_ranks` ranks of this process will, and ends them: no count
 // of a limit tells what is left of it. A usage error where one does not start.
 void check_threads_start(const Recipe& recipe, int64_t num_ranks);

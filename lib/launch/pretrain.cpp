@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/comm/operation.h"
+#include "lib/launch/host_limits.h"
 #include "lib/launch/prepare.h"
 #include "lib/launch/run_log.h"
 #include "lib/launch/thread_ranks.h"
@@ -37,6 +38,7 @@ std::chrono::nanoseconds comm_timeout(const Recipe& recipe) {
 
 int run_thread_pretrain(const ResolvedRecipe& run, const PretrainEnvironment& environment) {
   const PreparedRun prepared = prepare_run(run, run.sizes.world);
+  check_address_space(narrow<int>(run.sizes.world));
   if (const int signal = environment.stop_signal.load(); signal != 0)
     throw UserError(static_cast<ExitCode>(128 + signal),
                     fmt::format("stopped by signal {} before training began", signal));

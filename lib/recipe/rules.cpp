@@ -26,7 +26,7 @@ struct DerivedRanges : KeyPath {
         return;
       draft.check({name}, [&]() -> Problem {
         return fmt::format("{} (from {}) is out of range; {}", format_number(value),
-                           key.derived_from, range_of(key));
+                           draft.source(name).text, range_of(key));
       });
       draft.mark_unsound(name);
     }
@@ -112,6 +112,14 @@ void check_training(Draft& d) {
         "do, or a longer schedule",
         o.warmup_steps, o.constant_steps, o.warmup_steps + o.constant_steps, o.schedule_steps,
         std::max<int64_t>(0, o.schedule_steps - o.constant_steps));
+  });
+  d.check({"optim.constant_steps", "optim.schedule"}, [&]() -> Problem {
+    const LrSchedule schedule = r.optim.schedule;
+    if (r.optim.constant_steps == 0 ||
+        (schedule != LrSchedule::kConstant && schedule != LrSchedule::kInverseSqrt))
+      return {};
+    return fmt::format("{} has no effect under optim.schedule {}; 0 would do",
+                       r.optim.constant_steps, to_string(schedule));
   });
   d.check({"checkpoint.resume"}, [&]() -> Problem {
     if (!r.checkpoint.resume.empty()) return {};

@@ -106,6 +106,8 @@ void check_experts(Draft& d) {
   const bool used = moe || m.family == Family::kMixtral;
   constexpr std::string_view kDense = "which is dense";
   check_unused(d, "model.moe.top_k", m.moe.top_k, fallback.top_k, kDense, used);
+  check_unused(d, "model.moe.ffn_hidden_size", m.moe.ffn_hidden_size, m.ffn_hidden_size, kDense,
+               used);
   check_unused(d, "model.moe.router_pre_softmax", m.moe.router_pre_softmax,
                fallback.router_pre_softmax, kDense, used);
   check_unused(d, "model.moe.aux_loss_coeff", m.moe.aux_loss_coeff, fallback.aux_loss_coeff, kDense,

@@ -83,6 +83,7 @@ void MetricsWriter::write(const EndRecord& r) {
                         {"reason", r.reason},
                         {"exit_code", r.exit_code},
                         {"wall_time_s", r.wall_time_s}}));
+  file_.check_in_place();
 }
 
 std::string utc_now() {

@@ -87,6 +87,7 @@ class MetricsWriter {
   void write(const StartRecord& record);
   void write(const StepRecord& record);
   void write(const EvalRecord& record);
+  // A data error also where the file has been removed or replaced since.
   void write(const EndRecord& record);
 
   // Of the last StepRecord written, 0 before the first.

@@ -1,6 +1,7 @@
 #include "lib/train/run_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,6 +46,16 @@ void RunFile::append(std::string_view record, ExitCode code) {
   if (::ftruncate(file_, end) != 0 && errno != EINVAL) error = last_error();
   throw UserError(code, fmt::format("[{}] {}: {}; make room for it and start again", key_,
                                     path_.string(), error.message()));
+}
+
+void RunFile::check_in_place() const {
+  struct stat own {
+  }, found{};
+  const bool is_there = ::stat(path_.c_str(), &found) == 0 && ::fstat(file_, &own) == 0 &&
+                        found.st_ino == own.st_ino && found.st_dev == own.st_dev;
+  if (!is_there)
+    throw_data("[{}] {}: removed or replaced during the run; give each run a log.dir of its own",
+               key_, path_.string());
 }
 
 }  // namespace nemo

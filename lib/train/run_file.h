@@ -21,6 +21,9 @@ class RunFile {
   // A data error where it cannot be written; before training begins a usage error.
   void append(std::string_view record, ExitCode code = ExitCode::kData);
 
+  // A data error where its path leads to no file any more, or to another.
+  void check_in_place() const;
+
  private:
   std::filesystem::path path_;
   const char* key_;

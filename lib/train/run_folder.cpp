@@ -41,6 +41,8 @@ void move_to_previous(const fs::path& dir) {
 }  // namespace
 
 void prepare_run_folder(const fs::path& dir, const fs::path& checkpoints) {
+  std::error_code error;
+  if (fs::status(dir, error).type() == fs::file_type::none) throw_unusable("log.dir", dir, error);
   if (holds_checkpoints(checkpoints))
     throw_usage(
         "[log.dir] {} holds checkpoints, which a new run would mix with its own; "

@@ -116,6 +116,46 @@ TEST_CASE("a limit on threads ends with 2 and names it, before a folder is made"
   CHECK_FALSE(std::filesystem::exists(folder.path()));
 }
 
+TEST_CASE("other limits end with 2 and are named, before a folder is made") {
+  const std::string processes = "dp_size=2 --launch processes";
+  struct Limit {
+    std::string limit, how, what;
+  };
+  const Limit cases[] = {
+      {"-s 64", processes, "the stack is limited to 64 KiB, 128 are needed; raise `ulimit -s`"},
+      {"-n 17", processes, "open files are limited to 17, 18 are needed; raise `ulimit -n`"},
+      {"-n 14", "dp_size=2", "open files are limited to 14, 16 are needed; raise `ulimit -n`"},
+      {"-f 1", processes, "File too large; raise `ulimit -f`"},
+      {"-v 1000000", processes, "Cannot allocate memory; raise `ulimit -v` and `-d`"},
+      {"-v 1000000", "dp_size=2", "Cannot allocate memory; raise `ulimit -v` and `-d`"},
+      {"-v 10000000", "dp_size=2", "Cannot allocate memory; raise `ulimit -v` and `-d`"},
+  };
+  for (const auto& [limit, how, what] : cases) {
+    CAPTURE(limit + " " + how);
+    const RunFolder folder;
+    const ProgramResult r = run_program(folder.pretrain("data.micro_batch_size=1 " + how), "/",
+                                        "ulimit " + limit + " &&");
+    CHECK(r.exit_code == 2);
+    CHECK(r.err.starts_with("error: "));
+    CHECK(r.err.ends_with(what + "\n"));
+    CHECK(num_lines(r.err) == 1);
+    CHECK_FALSE(std::filesystem::exists(folder.path()));
+  }
+}
+
+TEST_CASE("a launcher that may start no thread ends with 2 and names the limit") {
+  const RunFolder folder;
+  const std::string nobody = geteuid() == 0 ? "setpriv --reuid=65534 --inh-caps=+dac_override "
+                                              "--ambient-caps=+dac_override "
+                                            : "";
+  const ProgramResult r = run_program(folder.pretrain("dp_size=2 --launch processes"), "/",
+                                      nobody + "prlimit --nproc=1");
+  CHECK(r.exit_code == 2);
+  CHECK(r.err ==
+        "error: a thread cannot start: Resource temporarily unavailable; raise `ulimit -u`, `-v` "
+        "and `-d`\n");
+}
+
 #endif
 
 TEST_CASE("a plan or a refusal of a huge recipe takes no time") {
@@ -387,6 +427,30 @@ TEST_CASE("a closed standard output does not mix with the run's files") {
   CHECK(test::read_file(folder.path() / "recipe.resolved.yaml").find("step 1/3") ==
         std::string::npos);
   CHECK(folder.events() == std::vector<std::string>{"start", "step", "step", "step", "end"});
+}
+
+TEST_CASE("a run whose files are gone at its end did not end well") {
+  for (const bool is_removed : {true, false}) {
+    const RunFolder folder;
+    const test::TempFolder moved;
+    JobProcess program(folder.pretrain("trainer.max_steps=2000"));
+    REQUIRE(comes_true([&] { return folder.lines("step").size() > 1; }));
+    std::filesystem::rename(folder.path(), moved / "run");
+    if (is_removed) std::filesystem::remove_all(moved / "run");
+    CHECK(program.exit_code() == 3);
+    CHECK(program.errors() ==
+          std::vector<std::string>{"[log.dir] " + (folder.path() / "metrics.jsonl").string() +
+                                   ": removed or replaced during the run; give each run a log.dir "
+                                   "of its own"});
+  }
+}
+
+TEST_CASE("a document for a closed standard output is an error") {
+  for (const char* words : {"pretrain --recipe llama_tiny --dry-run", "recipes", "--version"}) {
+    const ProgramResult r = run_program(std::string(words) + " >&-");
+    CHECK(r.exit_code == 2);
+    CHECK(r.err == "error: standard output is closed; open it, or leave the command out\n");
+  }
 }
 
 TEST_CASE("a document that cannot be printed whole is an error") {

@@ -39,8 +39,11 @@ std::byte* map(int64_t bytes, int flags, int fd) {
 }
 
 [[noreturn]] void throw_no_space(int64_t bytes) {
-  throw_usage("[comm] cannot reserve {} bytes of address space: {}; raise `ulimit -v`", bytes,
-              std::strerror(errno));
+  const char* limits = errno == EFBIG    ? "`ulimit -f`"
+                       : errno == EMFILE ? "`ulimit -n`"
+                                         : "`ulimit -v` and `-d`";
+  throw_usage("[comm] cannot reserve {} bytes of address space: {}; raise {}", bytes,
+              std::strerror(errno), limits);
 }
 
 uint64_t random_token() {

@@ -75,6 +75,12 @@ TEST_CASE("torchrun's variables that are missing or cannot be") {
     CHECK(error_of(with(kTorchrun, {{name, ""}})) ==
           fmt::format("[{}] not set, but RANK is 5; {} are set together, or none of them", name,
                       sets));
+  // A rank would train all by itself.
+  CHECK(error_of(with(kTorchrun, {{"RANK", ""}})) ==
+        fmt::format("[RANK] not set, but WORLD_SIZE is 8; {} are set together, or none of them",
+                    sets));
+  CHECK_FALSE(find_launcher(with(kTorchrun, {{"RANK", ""}, {"LOCAL_RANK", ""}})));
+  CHECK_FALSE(find_launcher(with(kTorchrun, {{"RANK", ""}, {"WORLD_SIZE", "1"}})));
   struct Case {
     const char* name;
     const char* value;
