@@ -53,9 +53,10 @@ function(nemo_room name)
 endfunction()
 
 # nemo_test(<name> <folder> [USES target...] [LABELS label...]): one doctest program of the folder's
-# *_test.cpp. Label `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
+# *_test.cpp. APART: the cases of files with this word in their name are a suite of their own, because
+# both wait a lot and can do it side by side. Label `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
 function(nemo_test name folder)
-  cmake_parse_arguments(TEST "" "TIMEOUT" "USES;LABELS" ${ARGN})
+  cmake_parse_arguments(TEST "" "TIMEOUT;APART" "USES;LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
   if(NOT sources)
     return()
@@ -66,7 +67,17 @@ function(nemo_test name folder)
   add_executable(test_${name} ${sources})
   target_link_libraries(test_${name} PRIVATE nemo_test_main ${TEST_USES})
   nemo_precompiled(test_${name} nemo_test_headers)
-  add_test(NAME ${name} COMMAND test_${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT}
-                       ENVIRONMENT "${NEMO_TEST_ENVIRONMENT}")
+  set(suites ${name})
+  set(chosen_${name} "")
+  if(TEST_APART)
+    set(suites ${name} ${name}_${TEST_APART})
+    set(chosen_${name} -sfe=*${TEST_APART}*)
+    set(chosen_${name}_${TEST_APART} -sf=*${TEST_APART}*)
+  endif()
+  foreach(suite ${suites})
+    add_test(NAME ${suite} COMMAND test_${name} ${chosen_${suite}}
+             WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${suite} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT}
+                         ENVIRONMENT "${NEMO_TEST_ENVIRONMENT}")
+  endforeach()
 endfunction()
