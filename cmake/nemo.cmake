@@ -14,24 +14,32 @@ if(NEMO_SANITIZE)
   add_compile_definitions(NEMO_SANITIZED=1)
 endif()
 
-# The sanitizer presets spend most of their time in standard headers: precompiled, one for the program
-# and one for the tests. The others do without, so that an include that is missing shows.
-function(nemo_precompiled target headers)
-  if(NEMO_SANITIZE)
-    target_precompile_headers(${target} REUSE_FROM ${headers})
-  endif()
-endfunction()
-if(NEMO_SANITIZE)
+# Compilers spend most of their time in standard headers: precompiled for what is not optimised, which is
+# the tests, but not what they test, and everything under sanitizers. The debug preset does without,
+# so that an include that is missing shows.
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   set(common <algorithm> <array> <atomic> <chrono> <cmath> <filesystem> <fstream> <functional> <map> <memory>
              <mutex> <numeric> <optional> <set> <span> <sstream> <string> <string_view> <system_error>
              <thread> <utility> <vector> <fmt/format.h> <fmt/ranges.h>)
   foreach(headers nemo_headers nemo_test_headers)
-    add_library(${headers} OBJECT ${PROJECT_SOURCE_DIR}/cmake/headers.cpp)
+    add_library(${headers} OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/cmake/headers.cpp)
     target_link_libraries(${headers} PRIVATE nemo_options fmt::fmt Threads::Threads)
   endforeach()
   target_precompile_headers(nemo_headers PRIVATE ${common})
+  target_compile_options(nemo_test_headers PRIVATE -O0)
   target_precompile_headers(nemo_test_headers PRIVATE ${common} <doctest/doctest.h>)
 endif()
+function(nemo_unoptimised_test target)
+  if(TARGET nemo_test_headers)
+    target_compile_options(${target} PRIVATE -O0)
+    target_precompile_headers(${target} REUSE_FROM nemo_test_headers)
+  endif()
+endfunction()
+function(nemo_precompiled target)
+  if(NEMO_SANITIZE)
+    target_precompile_headers(${target} REUSE_FROM nemo_headers)
+  endif()
+endfunction()
 
 # Compute threads wait as the program's do (apps/nemo-cpp/openmp_waiting.cpp).
 set(NEMO_TEST_ENVIRONMENT TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/support/tsan.supp
@@ -45,18 +53,19 @@ function(nemo_room name)
   if(sources)
     add_library(nemo_${name} STATIC ${sources})
     target_link_libraries(nemo_${name} PUBLIC nemo_options ${ROOM_USES})
-    nemo_precompiled(nemo_${name} nemo_headers)
+    nemo_precompiled(nemo_${name})
   else()
     add_library(nemo_${name} INTERFACE)
     target_link_libraries(nemo_${name} INTERFACE nemo_options ${ROOM_USES})
   endif()
 endfunction()
 
-# nemo_test(<name> <folder> [USES target...] [LABELS label...]): one doctest program of the folder's
+# nemo_test(<name> <folder> [APART word] [OPTIMISED] [USES target...] [LABELS label...]): one doctest program of the folder's
 # *_test.cpp. APART: the cases of files with this word in their name are a suite of their own, because
-# both wait a lot and can do it side by side. Label `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
+# both wait a lot and can do it side by side. OPTIMISED: where the cases compute a lot themselves. Label
+# `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
 function(nemo_test name folder)
-  cmake_parse_arguments(TEST "" "TIMEOUT;APART" "USES;LABELS" ${ARGN})
+  cmake_parse_arguments(TEST "OPTIMISED" "TIMEOUT;APART" "USES;LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
   if(NOT sources)
     return()
@@ -66,7 +75,11 @@ function(nemo_test name folder)
   endif()
   add_executable(test_${name} ${sources})
   target_link_libraries(test_${name} PRIVATE nemo_test_main ${TEST_USES})
-  nemo_precompiled(test_${name} nemo_test_headers)
+  if(TEST_OPTIMISED)
+    target_compile_options(test_${name} PRIVATE -O1)
+  else()
+    nemo_unoptimised_test(test_${name})
+  endif()
   set(suites ${name})
   set(chosen_${name} "")
   if(TEST_APART)
