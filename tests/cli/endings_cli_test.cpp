@@ -319,7 +319,8 @@ TEST_CASE("a second Ctrl-C does not wait for the step") {
     return program.ended();
   }));
   CHECK(program.exit_code() == 130);
-  CHECK(folder.events() == std::vector<std::string>{"start"});
+  // One that is heard before the step has begun ends the run in order.
+  CHECK(folder.lines("step").empty());
 }
 
 TEST_CASE("under nohup a run outlives its terminal") {
