@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "lib/comm/process_world.h"
@@ -36,10 +37,14 @@ class EndInTime {
 
   // Once, from any thread.
   void start(const Failure& failure) {
-    waiting_ = std::jthread([this, failure] {
-      std::unique_lock lock(mutex_);
-      if (!over_.wait_for(lock, kGrace, [this] { return is_over_; })) end_now_(failure);
-    });
+    try {
+      waiting_ = std::jthread([this, failure] {
+        std::unique_lock lock(mutex_);
+        if (!over_.wait_for(lock, kGrace, [this] { return is_over_; })) end_now_(failure);
+      });
+    } catch (const std::system_error&) {  // no thread can be had, which may be the failure itself
+      end_now_(failure);
+    }
   }
 
  private:

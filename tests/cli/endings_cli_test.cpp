@@ -282,7 +282,7 @@ TEST_CASE("a signal ends an evaluation too, and no step follows") {
 TEST_CASE("a signal during preparation ends the program before it leaves anything") {
   const RunFolder folder;
   // Its memory takes a while to predict.
-  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=20000"));
+  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=6000"));
   REQUIRE(comes_true([&] { return program.program().catches(SIGTERM); }));
   program.send(SIGTERM);
   CHECK(program.exit_code() == 128 + SIGTERM);

@@ -19,10 +19,10 @@ inline bool is_running(pid_t pid) {
   return name_end != std::string::npos && stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
 }
 
-// Asks every 5 ms, for 20 s at most; whether it came true.
+// Asks every 5 ms, for a minute at most; whether it came true.
 template <typename Condition>
 bool comes_true(const Condition& condition) {
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < 12000; ++i) {
     if (condition()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
