@@ -19,7 +19,9 @@ struct PassTimes {
 struct Simulation {
   double duration = 0;
   std::vector<std::vector<std::pair<double, double>>> spans;  // begin, end; as Schedule::ranks
-  // The share of all ranks' time in which they wait.
+  // The share of all ranks' time, from the step's begin to its end, in which they run no action:
+  // 1 - sum of the actions' times / (ranks * duration). The runtime's is measured the same way
+  // (tests/lib/parallel/bubble_test.cpp).
   double bubble = 0;
   // By rank: the most (chunk, micro batch) pairs between forward and the end of backward.
   std::vector<int> peak_live;
