@@ -1,18 +1,19 @@
-// What is wrong with a command line, in our words rather than CLI11's.
+// The command line: which command with which options. What CLI11 is, no other file knows.
 #pragma once
 
-#include <CLI/CLI.hpp>
-#include <cstdint>
-#include <string>
-#include <vector>
+#include <functional>
+
+#include "apps/nemo-cpp/commands.h"
 
 namespace nemo {
 
-// The values an option takes.
-CLI::Validator one_of(const std::vector<std::string>& words);
-CLI::Validator whole_number(int64_t min, int64_t max, const std::string& unit);
+struct CommandLine {
+  bool debug = false;
+  std::function<int()> run;  // the chosen command; returns the exit code
+};
 
-// One line for the error that parsing argv threw.
-std::string explain(const CLI::App& app, const CLI::Error& error, char** argv);
+// A usage error where the words of environment.argv are no command. The environment must outlive
+// the result.
+CommandLine parse_command_line(int argc, const Environment& environment);
 
 }  // namespace nemo

@@ -1,11 +1,10 @@
-// The subcommands, one file each. A command adds its options to the command line and, when it is
-// chosen, leaves what is to run in `chosen`.
+// The subcommands, one file each: what each is told, and what it does. Each returns the exit code.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
-#include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/launch/environment.h"
 #include "lib/recipe/resolve.h"
@@ -22,14 +21,29 @@ struct Environment {
   int64_t num_cores = 1;
 };
 
-using Command = std::function<int()>;
+struct PretrainOptions {
+  std::optional<std::string> recipe;
+  std::vector<std::string> overrides;  // the words after the options, `dotted.key=value`
+  bool dry_run = false;
+  std::optional<int64_t> world;
+  std::optional<std::string> launch;
+};
+int pretrain(const PretrainOptions& options, const Environment& environment);
 
-void add_pretrain(CLI::App& app, const Environment& environment, Command& chosen);
-void add_recipes(CLI::App& app, const Environment& environment, Command& chosen);
-void add_data(CLI::App& app, Command& chosen);
+struct ShowOptions {
+  std::string name;
+  std::vector<std::string> overrides;
+};
+int list_recipes(const Environment& environment);
+int show_recipe(const ShowOptions& options, const Environment& environment);
 
-// The words after the options, `dotted.key=value`.
-CLI::Option* add_overrides(CLI::App& command, std::vector<std::string>& overrides);
+struct DataOptions {
+  std::vector<std::string> paths;
+  std::string kind;
+  std::optional<int64_t> vocab_size;
+};
+int data_inspect(const DataOptions& options);
+int data_verify(const DataOptions& options);
 
 // Whether the program was started so.
 bool stdout_is_closed();

@@ -2,10 +2,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <memory>
 #include <optional>
 
-#include "apps/nemo-cpp/command_line.h"
 #include "apps/nemo-cpp/commands.h"
 #include "apps/nemo-cpp/progress.h"
 #include "lib/core/error.h"
@@ -14,26 +12,10 @@
 namespace nemo {
 namespace {
 
-struct DataOptions {
-  std::vector<std::string> paths;
-  std::string kind;
-  std::optional<int64_t> vocab_size;
-
-  std::optional<DataKind> data_kind() const {
-    for (const DataKind known : {DataKind::kText, DataKind::kMegatron, DataKind::kLlmc})
-      if (kind == to_string(known)) return known;
-    return std::nullopt;
-  }
-};
-
-void add_path_options(CLI::App& command, DataOptions& options) {
-  command.add_option("paths", options.paths, "Megatron prefixes, llm.c shards or text files")
-      ->type_name("PATH");
-  command
-      .add_option("--kind", options.kind,
-                  "What they are: text, megatron, llmc; else told by names and first bytes")
-      ->type_name("KIND")
-      ->check(one_of({"text", "megatron", "llmc"}));
+std::optional<DataKind> kind_of(const DataOptions& options) {
+  for (const DataKind known : {DataKind::kText, DataKind::kMegatron, DataKind::kLlmc})
+    if (options.kind == to_string(known)) return known;
+  return std::nullopt;
 }
 
 // The path came from the command line, not from the recipe's key that reading it names.
@@ -62,37 +44,18 @@ int for_each_path(const DataOptions& options, const char* doing, const Work& wor
   return 0;
 }
 
-int inspect(const DataOptions& options) {
-  return for_each_path(options, "reading", [&](const std::string& path, const auto& progress) {
-    return inspect_data(path, options.data_kind(), progress);
-  });
-}
-
-int verify(const DataOptions& options) {
-  return for_each_path(options, "verifying", [&](const std::string& path, const auto& progress) {
-    return verify_data(path, options.data_kind(), options.vocab_size, progress) + "\n";
-  });
-}
-
 }  // namespace
 
-void add_data(CLI::App& app, Command& chosen) {
-  CLI::App* data = app.add_subcommand("data", "Look into data, and check it");
-  data->require_subcommand(1);
-  const auto options = std::make_shared<DataOptions>();
-  CLI::App* inspect_command = data->add_subcommand(
-      "inspect", "What it is: kind, counts, token type, ids, first documents, as YAML");
-  add_path_options(*inspect_command, *options);
-  inspect_command->callback(
-      [options, &chosen] { chosen = [options] { return inspect(*options); }; });
-  CLI::App* verify_command = data->add_subcommand(
-      "verify", "Check every size, offset, document and token; exit 3 where one is wrong");
-  add_path_options(*verify_command, *options);
-  verify_command
-      ->add_option("--vocab-size", options->vocab_size, "Ids must be below it; else below 2^31")
-      ->type_name("TOKENS")
-      ->check(whole_number(1, int64_t{1} << 31, "tokens"));
-  verify_command->callback([options, &chosen] { chosen = [options] { return verify(*options); }; });
+int data_inspect(const DataOptions& options) {
+  return for_each_path(options, "reading", [&](const std::string& path, const auto& progress) {
+    return inspect_data(path, kind_of(options), progress);
+  });
+}
+
+int data_verify(const DataOptions& options) {
+  return for_each_path(options, "verifying", [&](const std::string& path, const auto& progress) {
+    return verify_data(path, kind_of(options), options.vocab_size, progress) + "\n";
+  });
 }
 
 }  // namespace nemo

@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "apps/nemo-cpp/command_line.h"
-#include "apps/nemo-cpp/commands.h"
 #include "apps/nemo-cpp/stack_trace.h"
 #include "lib/core/error.h"
 #include "lib/device/host.h"
@@ -75,42 +74,21 @@ ExitCode report_error() {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Pretrains decoder transformers from one YAML recipe.", "nemo-cpp");
-  app.set_version_flag("--version", "nemo-cpp " NEMO_VERSION);
-  app.require_subcommand(1);
-  bool debug = false;
-  app.add_flag("--debug", debug, "Show a stack trace with an error");
-  app.fallthrough();  // --debug may stand anywhere
   Environment environment;
+  CommandLine line;
   try {
     environment = read_environment();
     environment.argv = argv;
+    line = parse_command_line(argc, environment);
   } catch (const UserError&) {
     return static_cast<int>(report_error());
   }
-  Command chosen;
-  add_pretrain(app, environment, chosen);
-  add_recipes(app, environment, chosen);
-  add_data(app, chosen);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& asked) {  // --help, --version
-    std::ostringstream text;
-    app.exit(asked, text, text);
-    chosen = [text = text.str()] {
-      print_document(text);
-      return 0;
-    };
-  } catch (const CLI::Error& e) {
-    print_errors(explain(app, e, argv));
-    return static_cast<int>(ExitCode::kUsage);
-  }
-  if (debug) {
+  if (line.debug) {
     std::set_terminate(report_with_stack);
-    return chosen();
+    return line.run();
   }
   try {
-    return chosen();
+    return line.run();
   } catch (...) {
     return static_cast<int>(report_error());
   }

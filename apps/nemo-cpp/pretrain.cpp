@@ -7,11 +7,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <optional>
 #include <system_error>
 
-#include "apps/nemo-cpp/command_line.h"
 #include "apps/nemo-cpp/commands.h"
 #include "apps/nemo-cpp/dry_run.h"
 #include "apps/nemo-cpp/openmp_waiting.h"
@@ -27,14 +25,6 @@
 
 namespace nemo {
 namespace {
-
-struct PretrainOptions {
-  std::optional<std::string> recipe;
-  std::vector<std::string> overrides;
-  bool dry_run = false;
-  std::optional<int64_t> world;
-  std::optional<std::string> launch;
-};
 
 // Read before main runs, so that since_start_s counts from the start of the process.
 const Clock::time_point process_start = Clock::now();
@@ -94,6 +84,8 @@ std::optional<std::string> recipe_among(const std::vector<std::string>& override
   return word == overrides.end() ? std::nullopt : std::optional(*word);
 }
 
+}  // namespace
+
 int pretrain(const PretrainOptions& options, const Environment& environment) {
   if (options.world && !options.dry_run)
     throw_usage(
@@ -120,15 +112,6 @@ int pretrain(const PretrainOptions& options, const Environment& environment) {
   return train(resolved, task, launch_mode(options), environment);
 }
 
-}  // namespace
-
-CLI::Option* add_overrides(CLI::App& command, std::vector<std::string>& overrides) {
-  return command
-      .add_option("overrides", overrides,
-                  "dotted.key=value: sets a key of the recipe, the last of a key wins")
-      ->type_name("key=value");
-}
-
 void print_document(const std::string& text) {
   if (stdout_is_closed())
     throw_usage("standard output is closed; open it, or leave the command out");
@@ -141,31 +124,6 @@ Surroundings surroundings_of(const Environment& environment) {
   return {.current_folder = environment.current_folder,
           .num_gpus = environment.num_gpus,
           .num_cores = environment.num_cores};
-}
-
-void add_pretrain(CLI::App& app, const Environment& environment, Command& chosen) {
-  const auto options = std::make_shared<PretrainOptions>();
-  CLI::App* command = app.add_subcommand("pretrain", "Validate a recipe, build the mesh, train");
-  command->add_option(
-      "--recipe,--factory", options->recipe,
-      "A recipe's path, or the name of one: in this folder, in NEMO_CPP_RECIPES, shipped");
-  command->add_flag("--dry-run", options->dry_run,
-                    "Judge the recipe without a device or a file: print it resolved, its mesh, "
-                    "groups, parameters and memory");
-  command
-      ->add_option("--world", options->world,
-                   "With --dry-run: the number of ranks, instead of devices * nodes")
-      ->check(whole_number(1, int64_t{1} << 32, "ranks"));
-  command
-      ->add_option("--launch", options->launch,
-                   "How one command runs its local ranks; threads unless told otherwise")
-      ->check(one_of({"threads", "processes"}));
-  add_overrides(*command, options->overrides);
-  command->footer(
-      "`nemo-cpp recipes show NAME` lists every key with its value, source, unit and help.");
-  command->callback([options, &environment, &chosen] {
-    chosen = [=, &environment] { return pretrain(*options, environment); };
-  });
 }
 
 }  // namespace nemo

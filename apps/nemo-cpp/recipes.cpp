@@ -1,8 +1,6 @@
 // nemo-cpp recipes: the shipped recipes, and one of them resolved with the source of each value.
 #include <fmt/format.h>
 
-#include <memory>
-
 #include "apps/nemo-cpp/commands.h"
 #include "lib/core/error.h"
 #include "lib/model/param_count.h"
@@ -40,6 +38,8 @@ std::string layout_of(const Sizes& s, const ParallelConfig& parallel) {
   return layout;
 }
 
+}  // namespace
+
 int list_recipes(const Environment& environment) {
   std::string table = fmt::format("{:<24} {:>10} {:>10} {:>7} {:>6}  {}\n", "recipe", "parameters",
                                   "active", "context", "ranks", "layout");
@@ -55,11 +55,6 @@ int list_recipes(const Environment& environment) {
   return 0;
 }
 
-struct ShowOptions {
-  std::string name;
-  std::vector<std::string> overrides;
-};
-
 int show_recipe(const ShowOptions& options, const Environment& environment) {
   if (options.name.empty())
     throw_usage("recipes show: NAME is missing; `nemo-cpp recipes` lists those shipped");
@@ -69,24 +64,6 @@ int show_recipe(const ShowOptions& options, const Environment& environment) {
   print_document(fmt::format("# {}, resolved: value, where it came from, what it is [unit]\n{}",
                              text.file, print_with_sources(resolved)));
   return 0;
-}
-
-}  // namespace
-
-void add_recipes(CLI::App& app, const Environment& environment, Command& chosen) {
-  CLI::App* recipes = app.add_subcommand("recipes", "The shipped recipes");
-  recipes->require_subcommand(0, 1);
-  recipes->add_subcommand("list", "Size and layout of each (the default)");
-  CLI::App* show =
-      recipes->add_subcommand("show", "One, resolved, with where each value came from");
-  const auto options = std::make_shared<ShowOptions>();
-  show->add_option("name", options->name, "A recipe's path or name")->type_name("NAME");
-  add_overrides(*show, options->overrides);
-  recipes->callback([=, &environment, &chosen] {
-    chosen = [=, &environment] {
-      return show->parsed() ? show_recipe(*options, environment) : list_recipes(environment);
-    };
-  });
 }
 
 }  // namespace nemo

@@ -282,7 +282,7 @@ TEST_CASE("a signal ends an evaluation too, and no step follows") {
 TEST_CASE("a signal during preparation ends the program before it leaves anything") {
   const RunFolder folder;
   // Its memory takes a while to predict.
-  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=6000"));
+  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=3000"));
   REQUIRE(comes_true([&] { return program.program().catches(SIGTERM); }));
   program.send(SIGTERM);
   CHECK(program.exit_code() == 128 + SIGTERM);
@@ -434,10 +434,11 @@ TEST_CASE("a run whose files are gone at its end did not end well") {
   for (const bool is_removed : {true, false}) {
     const RunFolder folder;
     const test::TempFolder moved;
-    JobProcess program(folder.pretrain("trainer.max_steps=2000"));
+    JobProcess program(folder.pretrain("trainer.max_steps=1000000000"));
     REQUIRE(comes_true([&] { return folder.lines("step").size() > 1; }));
     std::filesystem::rename(folder.path(), moved / "run");
     if (is_removed) std::filesystem::remove_all(moved / "run");
+    program.send(SIGTERM);
     CHECK(program.exit_code() == 3);
     CHECK(program.errors() ==
           std::vector<std::string>{"[log.dir] " + (folder.path() / "metrics.jsonl").string() +

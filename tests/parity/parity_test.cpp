@@ -229,9 +229,17 @@ void check_equal(const Outcome& actual, const Outcome& expected) {
 
 }  // namespace
 
+// Sanitizers look for other things than numbers, and take five times as long: some of each scheme.
+#ifdef NEMO_SANITIZED
+constexpr size_t kEvery = 5;
+#else
+constexpr size_t kEvery = 1;
+#endif
+
 TEST_CASE("every layout equals one rank") {
   std::map<std::string, Outcome> alone;
-  for (const Layout& layout : kLayouts) {
+  for (size_t i = 0; i < std::size(kLayouts); i += kEvery) {
+    const Layout& layout = kLayouts[i];
     CAPTURE(layout.name);
     if (!alone.contains(layout.model)) alone[layout.model] = train(layout.model, {});
     REQUIRE(alone[layout.model].losses.back() < alone[layout.model].losses.front());
