@@ -12,6 +12,7 @@
 #include "lib/parallel/sharding_table.h"
 #include "lib/recipe/print.h"
 #include "lib/recipe/runnable.h"
+#include "lib/train/predict_step.h"
 
 namespace nemo {
 namespace {
@@ -73,7 +74,8 @@ bool has_role(const ModelConfig& model, ParamRole role) {
   }
 }
 
-std::string print_memory(const ResolvedRecipe& resolved) {
+// By arithmetic, where the step cannot be recorded.
+std::string print_state_memory(const ResolvedRecipe& resolved) {
   std::string out =
       "memory_bytes:  # of the fullest rank of each pipeline stage, without activations\n";
   int64_t stage = 0;
@@ -81,6 +83,38 @@ std::string print_memory(const ResolvedRecipe& resolved) {
     out +=
         fmt::format("  - {{stage: {}, parameters: {}, gradients: {}, optimizer: {}, total: {}}}\n",
                     stage++, memory.parameters, memory.gradients, memory.optimizer, memory.total());
+  return out;
+}
+
+std::string print_memory(const std::vector<StagePrediction>& stages) {
+  std::string out =
+      "memory_bytes:  # of the fullest rank of each pipeline stage, the most of each at a time; "
+      "total: the most of all\n";
+  for (size_t stage = 0; stage < stages.size(); ++stage) {
+    const auto& [rank, memory] = stages[stage].fullest;
+    out += fmt::format("  - {{stage: {}, ", stage);
+    for (size_t c = 0; c < size_t{kNumMemoryCategories}; ++c)
+      out += fmt::format("{}: {}, ", to_string(static_cast<MemoryCategory>(c)), memory.peak[c]);
+    out += fmt::format("total: {}}}\n", memory.peak_total);
+  }
+  return out;
+}
+
+std::string print_communication(const std::vector<StagePrediction>& stages) {
+  std::string out =
+      "communication:  # in a step: operations, and bytes sent if each is a ring, of the rank of "
+      "each pipeline stage that sends most\n";
+  for (size_t stage = 0; stage < stages.size(); ++stage) {
+    const auto& [rank, traffic] = stages[stage].busiest;
+    out += fmt::format("  - stage: {}\n    rank: {}\n    bytes: {}\n    groups:{}\n", stage, rank,
+                       traffic.bytes(), traffic.groups().empty() ? " {}" : "");
+    for (const auto& [name, group] : traffic.groups()) {
+      out += fmt::format("      {}: {{ranks: {}", name, group.num_ranks);
+      for (const auto& [operation, sent] : group.operations)
+        out += fmt::format(", {}: {{count: {}, bytes: {}}}", operation, sent.count, sent.bytes);
+      out += "}\n";
+    }
+  }
   return out;
 }
 
@@ -123,8 +157,7 @@ std::string print_schedule(const ResolvedRecipe& resolved) {
   return out;
 }
 
-std::string print_refusals(const ResolvedRecipe& resolved) {
-  const std::vector<std::string> lines = not_runnable(resolved);
+std::string print_refusals(const std::vector<std::string>& lines) {
   if (lines.empty()) return "not_runnable: []\n";
   std::string out = "not_runnable:\n";
   for (const std::string& line : lines) out += fmt::format("  - {}\n", quote_yaml(line));
@@ -142,10 +175,14 @@ std::string dry_run_document(const ResolvedRecipe& resolved) {
   out += fmt::format("num_parameters: {}\n", num_parameters(resolved.recipe.model));
   out += fmt::format("num_active_parameters: {}\n", num_active_parameters(resolved.recipe.model));
   out += fmt::format("num_microbatches: {}\n", sizes.num_microbatches);
-  out += print_memory(resolved);
+  const std::vector<std::string> refusals = not_runnable(resolved);
+  const std::vector<StagePrediction> stages =
+      refusals.empty() ? predict_stages(resolved) : std::vector<StagePrediction>();
+  out += stages.empty() ? print_state_memory(resolved) : print_memory(stages);
   out += print_sharding(resolved.recipe);
   out += print_schedule(resolved);
-  out += print_refusals(resolved);
+  if (!stages.empty()) out += print_communication(stages);
+  out += print_refusals(refusals);
   return out;
 }
 

@@ -90,9 +90,12 @@ void Arena::free(Allocation* allocation) {
 // The smallest block that fits, lowest address first, so that the high-water mark stays low.
 int64_t Arena::take_block(int64_t bytes) {
   auto best = free_blocks_.end();
-  for (auto block = free_blocks_.begin(); block != free_blocks_.end(); ++block)
-    if (block->bytes >= bytes && (best == free_blocks_.end() || block->bytes < best->bytes))
-      best = block;
+  for (auto block = free_blocks_.begin(); block != free_blocks_.end(); ++block) {
+    if (block->bytes < bytes || (best != free_blocks_.end() && block->bytes >= best->bytes))
+      continue;
+    best = block;
+    if (best->bytes == bytes) break;
+  }
   if (best == free_blocks_.end()) return -1;
   const int64_t offset = best->offset;
   best->offset += bytes;

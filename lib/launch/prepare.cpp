@@ -4,7 +4,7 @@
 
 #include "lib/launch/host_limits.h"
 #include "lib/train/initial_weights.h"
-#include "lib/train/predict_memory.h"
+#include "lib/train/predict_step.h"
 
 namespace nemo {
 namespace {

@@ -8,6 +8,7 @@
 #include "lib/optim/clip.h"
 #include "lib/optim/schedule.h"
 #include "lib/train/initial_weights.h"
+#include "lib/train/step.h"
 #include "lib/train/terminal.h"
 
 namespace nemo {
@@ -59,12 +60,14 @@ TrainResult Trainer::run() {
 }
 
 TrainStep Trainer::train_step() {
+  Context ctx = context(/*training=*/true);
+  held_microbatch_ = -1;
+  const auto read = [this](int64_t m) -> const MicroBatch& { return read_microbatch(m); };
+  const StepTotals totals = run_step(ctx, model_, read, inputs_.stop_signal.load());
   TrainStep step{};
-  run_microbatches();
-  model_.state->finish_grads();
-  model_.grads->sum_replicas();
-  share(step);
-  step.grad_norm = model_.grads->norm();
+  step.loss = item<double>(loss_sum_) / static_cast<double>(tokens_per_step_);
+  step.grad_norm = totals.grad_norm;
+  step.stop_signal = totals.stop_signal;
   step.lr = learning_rate(recipe_.optim, num_updates_);
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
   if (!step.skipped) {
@@ -75,31 +78,11 @@ TrainStep Trainer::train_step() {
   return step;
 }
 
-void Trainer::run_microbatches() {
-  Context ctx = context(/*training=*/true);
-  loss_sum_.data<double>()[0] = 0;
-  int64_t held = -1;
-  model_.pipeline->train(ctx, [&](int64_t m) -> const MicroBatch& {
-    if (m != held) sampler_.train(consumed_samples_, m, buffers_.tokens(), buffers_.targets());
-    held = m;
-    return buffers_.batch();
-  });
-}
-
-// Sums the loss over the ranks that saw other tokens; of a pipeline only the last stage saw one.
-void Trainer::share_loss() {
-  mesh_.dp_cp().all_reduce(loss_sum_, ReduceOp::kSum, "loss").wait(stream_);
-  mesh_[Axis::kPp].all_reduce(loss_sum_, ReduceOp::kSum, "loss").wait(stream_);
-}
-
-// Learns the step's loss, and whether any rank is to stop.
-void Trainer::share(TrainStep& step) {
-  int32_t signal = inputs_.stop_signal.load();
-  Work wish = world_.all_reduce(Tensor(&signal, DType::kI32, {1}), ReduceOp::kMax, "stop");
-  share_loss();
-  wish.wait(stream_);
-  step.loss = item<double>(loss_sum_) / static_cast<double>(tokens_per_step_);
-  step.stop_signal = signal;
+const MicroBatch& Trainer::read_microbatch(int64_t microbatch) {
+  if (microbatch != held_microbatch_)
+    sampler_.train(consumed_samples_, microbatch, buffers_.tokens(), buffers_.targets());
+  held_microbatch_ = microbatch;
+  return buffers_.batch();
 }
 
 int Trainer::agree_on_stop() {
@@ -123,7 +106,7 @@ int Trainer::evaluate(int64_t step_number) {
     });
     if (const int signal = agree_on_stop(); signal != 0) return signal;
   }
-  share_loss();
+  share_loss(ctx);
   if (world_.rank() != 0) return 0;
   const int64_t num_tokens = num_samples * recipe_.data.seq_length;
   const EvalRecord record = {step_number, item<double>(loss_sum_) / static_cast<double>(num_tokens),

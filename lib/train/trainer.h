@@ -59,9 +59,7 @@ class Trainer {
   const MemoryReport& memory() const { return arena_.report(); }
 
  private:
-  void run_microbatches();
-  void share_loss();
-  void share(TrainStep& step);
+  const MicroBatch& read_microbatch(int64_t microbatch);
   void log(int64_t step_number, const TrainStep& step, double step_time_s);
   // Returns the signal that ended it early, after one of its batches; 0 = none.
   int evaluate(int64_t step_number);
@@ -84,6 +82,7 @@ class Trainer {
   int64_t tokens_per_step_;
   int64_t num_updates_ = 0;
   int64_t consumed_samples_ = 0;
+  int64_t held_microbatch_ = -1;  // whose tokens are in the buffers
 };
 
 }  // namespace nemo

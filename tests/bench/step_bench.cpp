@@ -14,7 +14,7 @@
 #include "lib/device/host.h"
 #include "lib/model/flops.h"
 #include "lib/model/param_count.h"
-#include "lib/train/predict_memory.h"
+#include "lib/train/predict_step.h"
 #include "tests/bench/ceilings.h"
 #include "tests/bench/table.h"
 #include "tests/support/tensors.h"

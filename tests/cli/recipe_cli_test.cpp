@@ -67,6 +67,41 @@ TEST_CASE("the dry run prints what each kind of tensor is cut into") {
   CHECK(!has(out, "output_bias:"));
 }
 
+TEST_CASE("the dry run of what runs says what a step needs and sends") {
+  const std::string words =
+      "pretrain --recipe llama_tiny --dry-run --world 8 tp_size=2 "
+      "sequence_parallel=true pp_size=2 trainer.threads_per_rank=1";
+  const std::string out = run_program(words).out;
+  // Rows of a micro batch on a rank: 128 of 128. Summed: two of each layer's crossings, either way,
+  // and the embedding's.
+  for (const char* line : {"\ncommunication:", "\n  - stage: 1\n    rank: 4\n    bytes: ",
+                           "\n      pp_forward: {ranks: 2, send: {count: 4, bytes: 262144}}\n",
+                           "\n      pp: {ranks: 2, all_reduce: {count: 1, bytes: 8}}\n",
+                           "\n      world: {ranks: 8, all_reduce: {count: 1, bytes: 7}}\n",
+                           "reduce_scatter: {count: 36, bytes: 2359296}}\n",
+                           "\n  - {stage: 0, parameters: 837632, gradients: 837632, optimizer: "
+                           "1675264, activations: "}) {
+    CAPTURE(line);
+    CHECK(has(out, line));
+  }
+  for (const char* category : {", packed: ", ", communication: 2048, workspace: ",
+                               ", data: 2560, "
+                               "total: "}) {
+    CAPTURE(category);
+    CHECK(has(out, category));
+  }
+  // Four times the samples: as much memory, and four times what is sent for each.
+  const std::string longer = run_program(words + " data.global_batch_size=64").out;
+  CHECK(has(longer, "send: {count: 16, bytes: 1048576}}\n"));
+  CHECK(has(longer, "\n      world: {ranks: 8, all_reduce: {count: 1, bytes: 7}}\n"));
+  const size_t memory = out.find("\nmemory_bytes:");
+  CHECK(has(longer, out.substr(memory, out.find("\nsharding:") - memory)));
+
+  const std::string alone = run_program("pretrain --recipe llama_tiny --dry-run").out;
+  CHECK(has(alone, "\n  - stage: 0\n    rank: 0\n    bytes: 0\n    groups: {}\nnot_runnable: []"));
+  CHECK(!has(run_program("pretrain --recipe llama3_8b --dry-run").out, "\ncommunication:"));
+}
+
 TEST_CASE("groups are listed up to 64 ranks and elided beyond") {
   const ProgramResult all = run_program("pretrain --recipe llama_175b_8k_64gpus --dry-run");
   CHECK(has(all.out, "[60, 61, 62, 63]"));

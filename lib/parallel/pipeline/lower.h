@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "lib/core/math.h"
 #include "lib/parallel/pipeline/schedule.h"
 
 namespace nemo {
@@ -29,6 +30,8 @@ class Rows {
 
   int64_t size() const;
   Row operator[](int64_t index) const;
+  // Of the shortened rows, those that repeat; empty where none do.
+  Range period() const { return {begin_, begin_ + length_}; }
 
  private:
   std::vector<Row> rows_;

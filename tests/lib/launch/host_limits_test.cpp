@@ -4,7 +4,7 @@
 
 #include "lib/core/error.h"
 #include "lib/model/state_memory.h"
-#include "lib/train/predict_memory.h"
+#include "lib/train/predict_step.h"
 #include "tests/lib/launch/address_space.h"
 #include "tests/support/training.h"
 

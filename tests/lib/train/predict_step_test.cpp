@@ -1,4 +1,4 @@
-#include "lib/train/predict_memory.h"
+#include "lib/train/predict_step.h"
 
 #include <doctest/doctest.h>
 
@@ -65,6 +65,77 @@ TEST_CASE("the predicted peak of every rank is what it reaches, to the byte") {
         }
         CHECK(predict_peak_memory(run) == peak);
       }
+}
+
+TEST_CASE("what every rank is predicted to send in a step is what its communicators are asked to") {
+  const std::string deep =
+      "model={family: llama, vocab_size: 131, num_layers: 12, hidden_size: 16, ffn_hidden_size: "
+      "24, num_attention_heads: 4, num_query_groups: 2}";
+  const std::string tied =
+      "model={family: llama, vocab_size: 131, num_layers: 2, hidden_size: 16, ffn_hidden_size: "
+      "24, num_attention_heads: 4, num_query_groups: 1, tie_embeddings: true}";
+  // Steps that are predicted from shorter ones, and such that are too short for that.
+  const struct {
+    std::string model, layout;
+    int num_microbatches;
+  } cases[] = {
+      {deep, "{dp_size: 3}", 5},
+      {deep, "{dp_size: 2, bucket_size_mb: 0.001, overlap_grad_reduce: true}", 30},
+      {deep, "{tp_size: 2}", 7},
+      {deep, "{tp_size: 4, sequence_parallel: true, dp_size: 2}", 3},
+      {tied, "{tp_size: 4, sequence_parallel: true}", 4},
+      {tied, "{tp_size: 2, sequence_parallel: true, pp_size: 2, pp_schedule: zero_bubble}", 41},
+      {tied, "{pp_size: 2, dp_size: 2}", 40},
+      {deep, "{pp_size: 2}", 3},
+      {deep, "{pp_size: 2, pp_schedule: gpipe}", 40},
+      {deep, "{pp_size: 3, pp_schedule: zero_bubble}", 61},
+      {deep, "{pp_size: 4}", 100},
+      {deep, "{pp_size: 2, vpp_size: 3}", 4},
+      {deep, "{pp_size: 2, vpp_size: 3, microbatch_group_size: 3}", 50},
+      {deep, "{pp_size: 4, vpp_size: 3, tp_size: 2, sequence_parallel: true}", 84},
+  };
+  for (const auto& [model, layout, num_microbatches] : cases) {
+    CAPTURE(model);
+    CAPTURE(layout);
+    CAPTURE(num_microbatches);
+    const auto resolved = [&](int batch) {
+      return resolve_text(
+          "{}",
+          {model,
+           "data={kind: mock, seq_length: 8, global_batch_size: " + std::to_string(batch) + "}",
+           "trainer={max_steps: 2, threads_per_rank: 1}", "parallel=" + layout});
+    };
+    const ResolvedRecipe run =
+        resolved(num_microbatches * static_cast<int>(resolved(240).sizes.dp));
+    REQUIRE(run.sizes.num_microbatches == num_microbatches);
+    const auto dataset =
+        open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1, std::vector{Part::kTrain});
+    std::vector<Traffic> counts(static_cast<size_t>(run.sizes.world));
+    on_trainers(
+        run, *dataset,
+        [&](Trainer& trainer, int rank) {
+          trainer.train_step();
+          counts[static_cast<size_t>(rank)] = {};
+          trainer.train_step();
+        },
+        [&](int num_ranks, std::chrono::nanoseconds timeout, const auto& fn) {
+          run_thread_ranks(num_ranks, timeout, [&](int rank, Communicator& world) {
+            fn(rank, *counted(world, counts[static_cast<size_t>(rank)]));
+          });
+        });
+    std::vector<int64_t> most(static_cast<size_t>(run.sizes.pp));
+    for (int rank = 0; rank < static_cast<int>(counts.size()); ++rank) {
+      CAPTURE(rank);
+      const Traffic& count = counts[static_cast<size_t>(rank)];
+      CHECK(count.bytes() > 0);
+      CHECK(predict_step(run, rank).traffic.groups() == count.groups());
+      int64_t& bytes = most[static_cast<size_t>(Grid(run.sizes).coordinate(Axis::kPp, rank))];
+      bytes = std::max(bytes, count.bytes());
+    }
+    const std::vector<StagePrediction> stages = predict_stages(run);
+    REQUIRE(stages.size() == most.size());
+    for (size_t i = 0; i < most.size(); ++i) CHECK(stages[i].busiest.traffic.bytes() == most[i]);
+  }
 }
 
 TEST_CASE("with sequence parallelism the activations of a rank fall as 1 / tp") {

@@ -1,0 +1,115 @@
+#include "lib/train/predict_step.h"
+
+#include <algorithm>
+
+#include "lib/comm/record/record_communicator.h"
+#include "lib/core/math.h"
+#include "lib/train/batch_buffers.h"
+#include "lib/train/step.h"
+
+namespace nemo {
+
+namespace {
+
+// A step as short as shows all that its schedule comes to.
+struct ShortStep {
+  Recipe recipe;
+  Range period;         // of the rank's rows
+  int64_t num_missing;  // how often less than the whole step it runs the period
+};
+
+ShortStep shortened(const ResolvedRecipe& run, int64_t pp_rank) {
+  const ParallelConfig& parallel = run.recipe.parallel;
+  const PipelineShape shape = pipeline_shape(parallel, run.sizes.num_microbatches);
+  const Repetition repeats = repetition(parallel.pp_schedule, shape);
+  const Rows rows = training_rows(parallel.pp_schedule, shape, narrow<int>(pp_rank));
+  ShortStep step{run.recipe, rows.period(), repeats.num_repeats};
+  int num_microbatches = repeats.shortened.num_microbatches;
+  if (step.num_missing > 0) {  // one more, so that no gradient becomes final in the first
+    --step.num_missing;
+    num_microbatches += repeats.shortened.group_size;
+  }
+  step.recipe.data.global_batch_size =
+      num_microbatches * run.recipe.data.micro_batch_size * run.sizes.dp;
+  return step;
+}
+
+// One rank's share of a run on a device that only counts.
+class RecordedRank {
+ public:
+  RecordedRank(const ResolvedRecipe& run, int rank)
+      : record_("world", rank, narrow<int>(run.sizes.world)),
+        mesh_(*world_, Grid(run.sizes)),
+        step_(shortened(run, mesh_.coordinate(Axis::kPp))),
+        stream_(arena_, narrow<int>(run.recipe.trainer.threads_per_rank), detect_cpu_isa()),
+        model_(parallelize(step_.recipe, mesh_, stream_)),
+        buffers_(arena_, run.recipe.data.micro_batch_size, run.recipe.data.seq_length) {}
+
+  StepPrediction step() {
+    Context ctx = {
+        .stream = stream_,
+        .weights = *model_.state,
+        .grads = *model_.state,
+        .mesh = mesh_,
+        .sequence_parallel = step_.recipe.parallel.sequence_parallel,
+        .loss_sum = Tensor(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss")};
+    traffic_ = {};  // without the making of groups
+    Traffic before, after;
+    int64_t row = 0;
+    const auto batch = [&](int64_t) -> const MicroBatch& {  // asked for before each row
+      if (row == step_.period.begin) before = traffic_;
+      if (row == step_.period.end) after = traffic_;
+      ++row;
+      return buffers_.batch();
+    };
+    run_step(ctx, model_, batch, 0);
+    model_.optimizer->step(stream_, 0, 1);
+    traffic_.add(before, after, step_.num_missing);
+    return {arena_.report(), traffic_};
+  }
+
+ private:
+  Arena arena_{Device{DeviceKind::kRecord}, Arena::kUnlimited};
+  Traffic traffic_;
+  RecordCommunicator record_;
+  std::unique_ptr<Communicator> world_ = counted(record_, traffic_);
+  DeviceMesh mesh_;
+  ShortStep step_;
+  Stream stream_;
+  ParallelModel model_;
+  BatchBuffers buffers_;
+};
+
+}  // namespace
+
+StepPrediction predict_step(const ResolvedRecipe& run, int rank) {
+  return RecordedRank(run, rank).step();
+}
+
+std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run) {
+  const Grid grid(run.sizes);
+  std::vector<StagePrediction> stages(static_cast<size_t>(run.sizes.pp));
+  for (int rank = 0; rank < narrow<int>(grid.world()); ++rank) {
+    // Ranks along dp and cp hold the same and send as much.
+    if (grid.coordinate(Axis::kDp, rank) > 0 || grid.coordinate(Axis::kCp, rank) > 0) continue;
+    auto& [fullest, busiest] = stages[static_cast<size_t>(grid.coordinate(Axis::kPp, rank))];
+    StepPrediction step = predict_step(run, rank);
+    if (step.memory.peak_total > fullest.memory.peak_total) fullest = {rank, step.memory};
+    if (busiest.traffic.groups().empty() || step.traffic.bytes() > busiest.traffic.bytes())
+      busiest = {rank, std::move(step.traffic)};
+  }
+  return stages;
+}
+
+MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {
+  return predict_step(run, rank).memory;
+}
+
+int64_t predict_peak_memory(const ResolvedRecipe& run) {
+  int64_t peak = 0;
+  for (const StagePrediction& stage : predict_stages(run))
+    peak = std::max(peak, stage.fullest.memory.peak_total);
+  return peak;
+}
+
+}  // namespace nemo

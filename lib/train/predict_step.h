@@ -1,0 +1,40 @@
+// What a rank will need and send, found by running the real step on a device that only counts.
+#pragma once
+
+#include <vector>
+
+#include "lib/comm/traffic.h"
+#include "lib/device/memory.h"
+#include "lib/recipe/resolve.h"
+
+namespace nemo {
+
+struct StepPrediction {
+  MemoryReport memory;
+  Traffic traffic;
+};
+
+// Of one rank of a recipe that runs.
+StepPrediction predict_step(const ResolvedRecipe& run, int rank);
+
+// Of a pipeline stage's ranks, as far as they differ, the one that needs most and the one that
+// sends most.
+struct StagePrediction {
+  struct {
+    int rank = 0;
+    MemoryReport memory;
+  } fullest;
+  struct {
+    int rank = 0;
+    Traffic traffic;
+  } busiest;
+};
+std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run);
+
+// Peak bytes of one rank of the run, by category.
+MemoryReport predict_memory(const ResolvedRecipe& run, int rank);
+
+// The largest peak_total of the run's ranks.
+int64_t predict_peak_memory(const ResolvedRecipe& run);
+
+}  // namespace nemo

@@ -1,0 +1,25 @@
+#include "lib/train/step.h"
+
+#include "kernels/elementwise.h"
+
+namespace nemo {
+
+StepTotals run_step(Context& ctx, const ParallelModel& model, const MicroBatches& batches,
+                    int32_t stop_signal) {
+  kernels::fill(ctx.stream, ctx.loss_sum, 0);
+  model.pipeline->train(ctx, batches);
+  model.state->finish_grads();
+  model.grads->sum_replicas();
+  Work wish =
+      ctx.mesh.world().all_reduce(Tensor(&stop_signal, DType::kI32, {1}), ReduceOp::kMax, "stop");
+  share_loss(ctx);
+  wish.wait(ctx.stream);
+  return {model.grads->norm(), stop_signal};
+}
+
+void share_loss(Context& ctx) {
+  ctx.mesh.dp_cp().all_reduce(ctx.loss_sum, ReduceOp::kSum, "loss").wait(ctx.stream);
+  ctx.mesh[Axis::kPp].all_reduce(ctx.loss_sum, ReduceOp::kSum, "loss").wait(ctx.stream);
+}
+
+}  // namespace nemo
