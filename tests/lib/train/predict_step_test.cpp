@@ -137,38 +137,3 @@ TEST_CASE("what every rank is predicted to send in a step is what its communicat
     for (size_t i = 0; i < most.size(); ++i) CHECK(stages[i].busiest.traffic.bytes() == most[i]);
   }
 }
-
-TEST_CASE("with sequence parallelism the activations of a rank fall as 1 / tp") {
-  // Peak bytes of activations on each rank, as the arena counted them.
-  const auto activations = [](int64_t num_layers, int64_t tp_size) {
-    const std::string sp = tp_size > 1 ? "true" : "false";
-    const ResolvedRecipe run = resolve_text(
-        "{}",
-        {"model={family: llama, vocab_size: 1024, hidden_size: 128, ffn_hidden_size: 352, "
-         "num_attention_heads: 4, num_query_groups: 4, num_layers: " +
-             std::to_string(num_layers) + "}",
-         "data={kind: mock, seq_length: 128, global_batch_size: 1}",
-         "trainer={max_steps: 1, threads_per_rank: 1}",
-         "parallel={sequence_parallel: " + sp + ", tp_size: " + std::to_string(tp_size) + "}"});
-    const auto dataset =
-        open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1, std::vector{Part::kTrain});
-    std::vector<int64_t> peaks(static_cast<size_t>(tp_size));
-    on_trainers(run, *dataset, [&](Trainer& trainer, int rank) {
-      trainer.train_step();
-      peaks[static_cast<size_t>(rank)] =
-          trainer.memory().peak[static_cast<size_t>(MemoryCategory::kActivations)];
-    });
-    CHECK(std::ranges::equal(peaks, std::vector(peaks.size(), peaks[0])));
-    return static_cast<double>(peaks[0]);
-  };
-  const double alone = activations(16, 1);
-  const double alone_per_layer = (alone - activations(8, 1)) / 8;
-  for (int64_t tp_size : {2, 4}) {
-    CAPTURE(tp_size);
-    const double share = activations(16, tp_size);
-    // What a layer keeps is divided whole; what one layer has in flight is gathered to all tokens.
-    CHECK((share - activations(8, tp_size)) / 8 ==
-          doctest::Approx(alone_per_layer / static_cast<double>(tp_size)).epsilon(1e-9));
-    CHECK(share <= 1.06 * alone / static_cast<double>(tp_size));
-  }
-}
