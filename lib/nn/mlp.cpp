@@ -32,7 +32,7 @@ Tensor Mlp::activate(Context& ctx, const Tensor& up_out) const {
   const bool gated = activation_ == Activation::kSwiglu;
   Tensor act = ctx.activation({up_out.size(0), up_out.size(1) / (gated ? 2 : 1)}, "mlp.act");
   if (gated)
-    kernels::swiglu_forward(ctx.stream, up_out, act);
+    kernels::swiglu_forward(ctx.stream, up_out, Tensor(), act);
   else
     kernels::gelu_forward(ctx.stream, up_out, gelu_kind(activation_), act);
   return act;
@@ -41,7 +41,7 @@ Tensor Mlp::activate(Context& ctx, const Tensor& up_out) const {
 // In place: nobody reads up_out after this.
 Tensor Mlp::activate_backward(Context& ctx, const Tensor& dact, const Tensor& up_out) const {
   if (activation_ == Activation::kSwiglu) {
-    kernels::swiglu_backward(ctx.stream, dact, up_out, up_out);
+    kernels::swiglu_backward(ctx.stream, dact, up_out, Tensor(), up_out, Tensor());
     return up_out;
   }
   kernels::gelu_backward(ctx.stream, dact, up_out, gelu_kind(activation_), dact);

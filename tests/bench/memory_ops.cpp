@@ -70,9 +70,14 @@ void bench_activations(const Bench& bench, int64_t t, int64_t f) {
   const Tensor gate_up = bench.random({t, 2 * f}, 1), dgate_up = bench.empty({t, 2 * f});
   const Tensor x = bench.random({t, f}, 2), y = bench.empty({t, f});
   bench.row("swiglu_forward", shape, 3 * t * f,
-            [&] { kernels::swiglu_forward(stream, gate_up, y); });
+            [&] { kernels::swiglu_forward(stream, gate_up, Tensor(), y); });
   bench.row("swiglu_backward", shape, 5 * t * f,
-            [&] { kernels::swiglu_backward(stream, x, gate_up, dgate_up); });
+            [&] { kernels::swiglu_backward(stream, x, gate_up, Tensor(), dgate_up, Tensor()); });
+  const Tensor scale = bench.random({t}, 3), dscale = bench.empty({t});
+  bench.row("swiglu_forward scaled", shape, 3 * t * f,
+            [&] { kernels::swiglu_forward(stream, gate_up, scale, y); });
+  bench.row("swiglu_backward scaled", shape, 5 * t * f,
+            [&] { kernels::swiglu_backward(stream, x, gate_up, scale, dgate_up, dscale); });
   for (const auto& [kind, name] :
        {std::pair{kernels::Gelu::kExact, "exact"}, {kernels::Gelu::kTanh, "tanh"}}) {
     bench.row(fmt::format("gelu_forward {}", name).c_str(), shape, 2 * t * f,

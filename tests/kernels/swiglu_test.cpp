@@ -14,25 +14,35 @@ constexpr double kTolerance = 3e-7;
 // Rows and columns of y; the last is large enough for three threads.
 const Shape kSizes[] = {{0, 3}, {1, 1}, {5, 17}, {3, 1000}, {211, 257}};
 
-std::vector<double> reference_y(const std::vector<double>& gate_up, int64_t f) {
+std::vector<double> ones(int64_t n) {
+  return std::vector<double>(n, 1.0);
+}
+
+std::vector<double> reference_y(const std::vector<double>& gate_up,
+                                const std::vector<double>& scale, int64_t f) {
   std::vector<double> y(gate_up.size() / 2);
   for (size_t i = 0; i < y.size(); ++i) {
     const double gate = gate_up[i / f * 2 * f + i % f], up = gate_up[i / f * 2 * f + f + i % f];
-    y[i] = gate / (1 + std::exp(-gate)) * up;
+    y[i] = scale[i / f] * gate / (1 + std::exp(-gate)) * up;
   }
   return y;
 }
 
-std::vector<double> reference_dgate_up(const std::vector<double>& dy,
-                                       const std::vector<double>& gate_up, int64_t f) {
-  std::vector<double> dgate_up(gate_up.size());
+struct Gradients {
+  std::vector<double> dgate_up, dscale;
+};
+
+Gradients reference_gradients(const std::vector<double>& dy, const std::vector<double>& gate_up,
+                              const std::vector<double>& scale, int64_t f) {
+  Gradients gradients = {std::vector<double>(gate_up.size()), std::vector<double>(scale.size())};
   for (size_t i = 0; i < dy.size(); ++i) {
     const size_t g = i / f * 2 * f + i % f, u = g + f;
-    const double s = 1 / (1 + std::exp(-gate_up[g]));
-    dgate_up[g] = dy[i] * gate_up[u] * (s + gate_up[g] * s * (1 - s));
-    dgate_up[u] = dy[i] * gate_up[g] * s;
+    const double s = 1 / (1 + std::exp(-gate_up[g])), scaled = scale[i / f] * dy[i];
+    gradients.dgate_up[g] = scaled * gate_up[u] * (s + gate_up[g] * s * (1 - s));
+    gradients.dgate_up[u] = scaled * gate_up[g] * s;
+    gradients.dscale[i / f] += dy[i] * gate_up[g] * s * gate_up[u];
   }
-  return dgate_up;
+  return gradients;
 }
 
 Shape merged(const Shape& shape) {
@@ -46,16 +56,42 @@ TEST_CASE("swiglu forward and backward equal the formulas, and backward works in
     for (const Shape& shape : kSizes) {
       const Tensor gate_up = random_tensor(stream, merged(shape), 1, 8);
       const Tensor y = poisoned(stream, shape), dgate_up = poisoned(stream, merged(shape));
-      kernels::swiglu_forward(stream, gate_up, y);
-      CHECK(max_relative_error(y, reference_y(to_doubles(gate_up), shape[1])) < kTolerance);
+      kernels::swiglu_forward(stream, gate_up, Tensor(), y);
+      CHECK(max_relative_error(y, reference_y(to_doubles(gate_up), ones(shape[0]), shape[1])) <
+            kTolerance);
 
       const Tensor dy = random_tensor(stream, shape, 2);
-      kernels::swiglu_backward(stream, dy, gate_up, dgate_up);
-      CHECK(max_relative_error(dgate_up, reference_dgate_up(to_doubles(dy), to_doubles(gate_up),
-                                                            shape[1])) < kTolerance);
+      kernels::swiglu_backward(stream, dy, gate_up, Tensor(), dgate_up, Tensor());
+      const Gradients expected =
+          reference_gradients(to_doubles(dy), to_doubles(gate_up), ones(shape[0]), shape[1]);
+      CHECK(max_relative_error(dgate_up, expected.dgate_up) < kTolerance);
       const Tensor in_place = copy_of(stream, gate_up);
-      kernels::swiglu_backward(stream, dy, in_place, in_place);
+      kernels::swiglu_backward(stream, dy, in_place, Tensor(), in_place, Tensor());
       CHECK(same_bits(in_place, dgate_up));
+    }
+  });
+}
+
+TEST_CASE("swiglu scales its rows, and backward works in place") {
+  on_every_stream([](Stream& stream) {
+    for (const Shape& shape : kSizes) {
+      const Tensor gate_up = random_tensor(stream, merged(shape), 1, 8);
+      const Tensor scale = random_tensor(stream, {shape[0]}, 6), y = poisoned(stream, shape);
+      kernels::swiglu_forward(stream, gate_up, scale, y);
+      CHECK(max_relative_error(y, reference_y(to_doubles(gate_up), to_doubles(scale), shape[1])) <
+            kTolerance);
+
+      const Tensor dy = random_tensor(stream, shape, 2), dscale = poisoned(stream, {shape[0]});
+      const Tensor dgate_up = poisoned(stream, merged(shape));
+      kernels::swiglu_backward(stream, dy, gate_up, scale, dgate_up, dscale);
+      const Gradients expected =
+          reference_gradients(to_doubles(dy), to_doubles(gate_up), to_doubles(scale), shape[1]);
+      CHECK(max_relative_error(dgate_up, expected.dgate_up) < kTolerance);
+      CHECK(max_relative_error(dscale, expected.dscale) < kTolerance);
+      const Tensor in_place = copy_of(stream, gate_up), dscale_again = poisoned(stream, {shape[0]});
+      kernels::swiglu_backward(stream, dy, in_place, scale, in_place, dscale_again);
+      CHECK(same_bits(in_place, dgate_up));
+      CHECK(same_bits(dscale_again, dscale));
     }
   });
 }
@@ -63,15 +99,20 @@ TEST_CASE("swiglu forward and backward equal the formulas, and backward works in
 TEST_CASE("swiglu backward is the gradient of forward") {
   on_every_stream([](Stream& stream) {
     const Tensor gate_up = random_tensor(stream, {3, 34}, 3, 4),
-                 dy = random_tensor(stream, {3, 17}, 4);
-    const Tensor dgate_up = poisoned(stream, {3, 34});
-    kernels::swiglu_backward(stream, dy, gate_up, dgate_up);
-    const std::vector<double> dy0 = to_doubles(dy);
-    CHECK(max_relative_error(dgate_up, central_differences(
-                                           [&](const std::vector<double>& v) {
-                                             return dot(dy0, reference_y(v, 17));
-                                           },
-                                           to_doubles(gate_up))) < kTolerance);
+                 dy = random_tensor(stream, {3, 17}, 4), scale = random_tensor(stream, {3}, 7);
+    const Tensor dgate_up = poisoned(stream, {3, 34}), dscale = poisoned(stream, {3});
+    kernels::swiglu_backward(stream, dy, gate_up, scale, dgate_up, dscale);
+    using Vector = std::vector<double>;
+    const auto loss = [dy = to_doubles(dy)](const Vector& x, const Vector& by) {
+      return dot(dy, reference_y(x, by, 17));
+    };
+    const Vector gate_up0 = to_doubles(gate_up), scale0 = to_doubles(scale);
+    CHECK(max_relative_error(dgate_up,
+                             central_differences([&](const Vector& v) { return loss(v, scale0); },
+                                                 gate_up0)) < kTolerance);
+    CHECK(max_relative_error(dscale,
+                             central_differences([&](const Vector& v) { return loss(gate_up0, v); },
+                                                 scale0)) < kTolerance);
   });
 }
 
@@ -82,7 +123,7 @@ TEST_CASE("swiglu keeps the relative accuracy of its lower tail") {
     const int64_t f = static_cast<int64_t>(gate_up.size());
     gate_up.resize(2 * gate_up.size(), 1.0f);
     const Tensor y = poisoned(stream, {1, f});
-    kernels::swiglu_forward(stream, tensor_of(stream, {1, 2 * f}, gate_up), y);
+    kernels::swiglu_forward(stream, tensor_of(stream, {1, 2 * f}, gate_up), Tensor(), y);
     double worst = 0;
     for (int64_t i = 0; i < f; ++i) {
       const double z = static_cast<double>(gate_up[i]), silu = z / (1 + std::exp(-z));
@@ -96,9 +137,9 @@ TEST_CASE("swiglu stays finite where the sigmoid saturates") {
   on_every_stream([](Stream& stream) {
     const Tensor gate_up = tensor_of<float>(stream, {1, 8}, {-1e4f, 1e4f, -100, 100, 3, 3, 3, 3});
     const Tensor y = poisoned(stream, {1, 4}), dy = tensor_of<float>(stream, {1, 4}, {1, 1, 1, 1});
-    kernels::swiglu_forward(stream, gate_up, y);
+    kernels::swiglu_forward(stream, gate_up, Tensor(), y);
     CHECK(elements(y) == std::vector<float>{0, 3e4f, 0, 300});
-    kernels::swiglu_backward(stream, dy, gate_up, gate_up);
+    kernels::swiglu_backward(stream, dy, gate_up, Tensor(), gate_up, Tensor());
     CHECK(elements(gate_up) == std::vector<float>{0, 3, 0, 3, 0, 1e4f, 0, 100});
   });
 }
@@ -107,18 +148,27 @@ TEST_CASE("swiglu gives the same bits for any number of threads") {
   CHECK(same_bits_for_any_threads([](Stream& stream) -> std::vector<Tensor> {
     const Tensor gate_up = random_tensor(stream, {211, 514}, 5, 4);
     const Tensor y = poisoned(stream, {211, 257}), dgate_up = poisoned(stream, {211, 514});
-    kernels::swiglu_forward(stream, gate_up, y);
-    kernels::swiglu_backward(stream, y, gate_up, dgate_up);
-    return {y, dgate_up};
+    const Tensor scale = random_tensor(stream, {211}, 6), dscale = poisoned(stream, {211});
+    kernels::swiglu_forward(stream, gate_up, scale, y);
+    kernels::swiglu_backward(stream, y, gate_up, scale, dgate_up, dscale);
+    return {y, dgate_up, dscale};
   }));
 }
 
-TEST_CASE("swiglu refuses other shapes and dtypes") {
+TEST_CASE("swiglu refuses other shapes and dtypes, and a scale without its gradient") {
   Arena arena(Device{}, 1 << 20);
   Stream stream(arena, 1, CpuIsa::kV3);
-  const Tensor y = poisoned(stream, {2, 3}), gate_up = poisoned(stream, {2, 6});
-  CHECK_THROWS_AS(kernels::swiglu_forward(stream, y, y), InvariantError);
-  CHECK_THROWS_AS(kernels::swiglu_forward(stream, poisoned<BFloat16>(stream, {2, 6}), y),
+  const Tensor y = poisoned(stream, {2, 3}), gate_up = poisoned(stream, {2, 6}), none;
+  const Tensor scale = poisoned(stream, {2}), wide = poisoned(stream, {3});
+  CHECK_THROWS_AS(kernels::swiglu_forward(stream, y, none, y), InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_forward(stream, poisoned<BFloat16>(stream, {2, 6}), none, y),
                   InvariantError);
-  CHECK_THROWS_AS(kernels::swiglu_backward(stream, y, gate_up, y), InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_forward(stream, gate_up, wide, y), InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(stream, y, gate_up, none, y, none), InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(stream, y, gate_up, scale, gate_up, none),
+                  InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(stream, y, gate_up, none, gate_up, scale),
+                  InvariantError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(stream, y, gate_up, scale, gate_up, wide),
+                  InvariantError);
 }
