@@ -29,4 +29,13 @@ inline void expect(const char* op, const char* name, const Tensor& tensor, DType
   expect_contiguous(op, name, tensor);
 }
 
+// Every element is in [lowest, limit). It reads them, so not for a record device.
+inline void expect_indices(const char* op, const char* name, const Tensor& indices, int64_t limit,
+                           int32_t lowest = 0) {
+  const int32_t* index = indices.data<int32_t>();
+  for (int64_t i = 0; i < indices.numel(); ++i)
+    NEMO_CHECK(index[i] >= lowest && index[i] < limit, "[{}] {}[{}] is {}, outside [{}, {})", op,
+               name, i, index[i], lowest, limit);
+}
+
 }  // namespace nemo::kernels

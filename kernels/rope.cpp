@@ -21,12 +21,7 @@ void check(const char* op, const Stream& stream, const Tensor& x, const Tensor& 
   expect(op, "positions", positions, DType::kI32, {shape[1]});
   const int64_t num_positions = table.size(0);
   expect(op, "table", table, DType::kF32, {num_positions, shape[3]});
-  if (stream.recording()) return;
-  const int32_t* position = positions.data<int32_t>();
-  for (int64_t s = 0; s < shape[1]; ++s)
-    NEMO_CHECK(position[s] >= 0 && position[s] < num_positions,
-               "[{}] positions[{}] is {}, the table has {} rows", op, s, position[s],
-               num_positions);
+  if (!stream.recording()) expect_indices(op, "positions", positions, num_positions);
 }
 
 }  // namespace
