@@ -9,6 +9,8 @@
 #include "kernels/normal.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/router.h"
+#include "kernels/rows.h"
 #include "kernels/swiglu.h"
 #include "tests/bench/table.h"
 #include "tests/support/tensors.h"
@@ -106,6 +108,34 @@ void bench_tokens(const Bench& bench, int64_t t, int64_t h, int64_t vocab) {
             [&] { kernels::cross_entropy_backward(stream, logits, ids, 0, max, 1.0f); });
 }
 
+// Every token goes to k experts: rows in an order of their own, and back.
+void bench_experts(const Bench& bench, int64_t t, int64_t num_experts, int64_t k, int64_t h) {
+  Stream& stream = bench.stream;
+  const Tensor x = bench.random({t, h}, 1), moved = bench.random({t * k, h}, 2);
+  const Tensor from = random_ids(stream, t * k, t), to = random_ids(stream, t * k, t * k);
+  const std::string rows = fmt::format("{} of {} x {}", t * k, t, h);
+  bench.row("gather_rows", rows, 2 * t * k * h,
+            [&] { kernels::gather_rows(stream, x, from, moved); });
+  bench.row("sum_rows", rows, (k + 1) * t * h, [&] {
+    kernels::sum_rows(stream, moved, to.view({t, k}), x);
+  });
+
+  const Tensor logits = bench.random({t, num_experts}, 3), dlogits = bench.empty({t, num_experts});
+  const Tensor indices = poisoned<int32_t>(stream, {t, k}), probs = bench.empty({t, k});
+  const Tensor bias = bench.random({num_experts}, 4), load = bench.random({num_experts}, 5);
+  const Tensor sums = poisoned<double>(stream, {2 * num_experts + 2});
+  const std::string shape = fmt::format("{} of {} x {}", k, num_experts, t);
+  bench.row("router_forward", shape, t * (num_experts + 2 * k),
+            [&] { kernels::router_forward(stream, logits, Tensor(), false, indices, probs); });
+  bench.row("router_forward biased", shape, t * (num_experts + 2 * k),
+            [&] { kernels::router_forward(stream, logits, bias, false, indices, probs); });
+  bench.row("router_statistics", shape, t * (num_experts + k),
+            [&] { kernels::router_statistics(stream, logits, indices, sums); });
+  bench.row("router_backward", shape, t * (2 * num_experts + 3 * k), [&] {
+    kernels::router_backward(stream, {logits, indices, probs, probs, false, load, 1e-3f}, dlogits);
+  });
+}
+
 void bench_rope(const Bench& bench, int64_t batch, int64_t seq, int64_t heads, int64_t dim) {
   const Tensor x = bench.random({batch, seq, heads, dim}, 1), table = bench.random({seq, dim}, 2);
   const Tensor positions = random_ids(bench.stream, seq, seq);
@@ -146,6 +176,8 @@ void bench_memory_ops(Stream& stream, double bandwidth) {
   bench_activations(bench, 4096, 8192);
   bench_tokens(bench, 2048, 512, 4096);
   bench_tokens(bench, 512, 4096, 128256);
+  bench_experts(bench, 2048, 8, 2, 1024);
+  bench_experts(bench, 16384, 64, 6, 1024);
   bench_rope(bench, 4, 512, 8, 64);
   bench_rope(bench, 4, 2048, 32, 128);
   bench_flat(bench, 1 << 20);
