@@ -1,21 +1,13 @@
-// Every layout computes what one rank computes: loss of every step, gradient norm, weights after
-// five steps, on the same seed and data in fp32. Ranks that hold the same element hold the same
-// bits.
+// Layouts by name, each against one rank.
 #include <doctest/doctest.h>
 
-#include "lib/data/dataset.h"
+#include "tests/parity/against_one_rank.h"
 #include "tests/support/process_ranks.h"
-#include "tests/support/training.h"
 
 using namespace nemo;
 using namespace nemo::test;
 
 namespace {
-
-constexpr int kSteps = 5;
-constexpr double kLossBound = 1e-6;
-constexpr double kNormBound = 5e-6;
-constexpr double kWeightBound = 2e-6;
 
 const char* const kLlama =
     "{family: llama, vocab_size: 131, num_layers: 3, hidden_size: 48, ffn_hidden_size: 80, "
@@ -177,54 +169,12 @@ const Layout kLayouts[] = {
       "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
 };
 
-struct Outcome {
-  std::vector<double> losses, norms;
-  LogicalTensors grads, weights;
-};
-
 Outcome train(const std::string& model, std::vector<std::string> overrides,
               const RunRanks& run_ranks = run_thread_ranks) {
-  overrides.insert(
-      overrides.begin(),
-      {"model=" + model, "data={kind: mock, seq_length: 40, global_batch_size: 24}",
-       "trainer={max_steps: 5, threads_per_rank: 1}", "optim={lr: 3e-3, warmup_steps: 1}"});
   // One element of a first norm's bias has the gradient 2.6e-6, of a tensor's 4.6e-2: what rounding
   // leaves of it Adam would turn into a step.
   if (model == kGpt) overrides.push_back("optim.eps=1e-3");
-  const ResolvedRecipe run = resolve_text("{}", overrides);
-  const auto dataset =
-      open_dataset(run.recipe.data, run.recipe.model.vocab_size,
-                   static_cast<uint64_t>(run.recipe.trainer.seed), std::vector{Part::kTrain});
-  Outcome outcome;
-  Assembly grads, weights;
-  on_trainers(
-      run, *dataset,
-      [&](Trainer& trainer, int rank) {
-        for (int i = 0; i < kSteps; ++i) {
-          const TrainStep step = trainer.train_step();
-          if (i == 0) grads.add_grads(trainer);
-          if (rank != 0) continue;
-          outcome.losses.push_back(step.loss);
-          outcome.norms.push_back(step.grad_norm);
-        }
-        weights.add_weights(trainer);
-      },
-      run_ranks);
-  outcome.grads = grads.take();
-  outcome.weights = weights.take();
-  CHECK(drop_key_biases(outcome.grads) <= 1e-6);
-  CHECK(drop_key_biases(outcome.weights) <= 1e-6);
-  return outcome;
-}
-
-void check_equal(const Outcome& actual, const Outcome& expected) {
-  for (size_t i = 0; i < kSteps; ++i) {
-    CAPTURE(i);
-    CHECK(std::abs(actual.losses[i] / expected.losses[i] - 1) <= kLossBound);
-    CHECK(std::abs(actual.norms[i] / expected.norms[i] - 1) <= kNormBound);
-  }
-  CHECK(worst_difference(actual.grads, expected.grads) <= kWeightBound);
-  CHECK(worst_difference(actual.weights, expected.weights) <= kWeightBound);
+  return train(small_run(model, overrides), run_ranks);
 }
 
 }  // namespace

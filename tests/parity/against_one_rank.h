@@ -1,0 +1,69 @@
+// Every layout computes what one rank computes: loss of every step, gradient norm, weights after
+// five steps, on the same seed and data in fp32. Ranks that hold the same element hold the same
+// bits.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include "lib/data/dataset.h"
+#include "tests/support/training.h"
+
+namespace nemo::test {
+
+inline constexpr int kSteps = 5;
+inline constexpr double kLossBound = 1e-6;
+inline constexpr double kNormBound = 5e-6;
+inline constexpr double kWeightBound = 2e-6;
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  LogicalTensors grads, weights;
+};
+
+// Five steps of 24 samples, small enough to be done on one rank. A usage error where a rule is
+// broken.
+inline ResolvedRecipe small_run(const std::string& model, std::vector<std::string> overrides) {
+  overrides.insert(
+      overrides.begin(),
+      {"model=" + model, "data={kind: mock, seq_length: 40, global_batch_size: 24}",
+       "trainer={max_steps: 5, threads_per_rank: 1}", "optim={lr: 3e-3, warmup_steps: 1}"});
+  return resolve_text("{}", overrides);
+}
+
+inline Outcome train(const ResolvedRecipe& run, const RunRanks& run_ranks = run_thread_ranks) {
+  const auto dataset =
+      open_dataset(run.recipe.data, run.recipe.model.vocab_size,
+                   static_cast<uint64_t>(run.recipe.trainer.seed), std::vector{Part::kTrain});
+  Outcome outcome;
+  Assembly grads, weights;
+  on_trainers(
+      run, *dataset,
+      [&](Trainer& trainer, int rank) {
+        for (int i = 0; i < kSteps; ++i) {
+          const TrainStep step = trainer.train_step();
+          if (i == 0) grads.add_grads(trainer);
+          if (rank != 0) continue;
+          outcome.losses.push_back(step.loss);
+          outcome.norms.push_back(step.grad_norm);
+        }
+        weights.add_weights(trainer);
+      },
+      run_ranks);
+  outcome.grads = grads.take();
+  outcome.weights = weights.take();
+  CHECK(drop_key_biases(outcome.grads) <= 1e-6);
+  CHECK(drop_key_biases(outcome.weights) <= 1e-6);
+  return outcome;
+}
+
+inline void check_equal(const Outcome& actual, const Outcome& expected) {
+  for (size_t i = 0; i < kSteps; ++i) {
+    CAPTURE(i);
+    CHECK(std::abs(actual.losses[i] / expected.losses[i] - 1) <= kLossBound);
+    CHECK(std::abs(actual.norms[i] / expected.norms[i] - 1) <= kNormBound);
+  }
+  CHECK(worst_difference(actual.grads, expected.grads) <= kWeightBound);
+  CHECK(worst_difference(actual.weights, expected.weights) <= kWeightBound);
+}
+
+}  // namespace nemo::test
