@@ -174,7 +174,7 @@ Outcome train(const std::string& model, std::vector<std::string> overrides,
   // One element of a first norm's bias has the gradient 2.6e-6, of a tensor's 4.6e-2: what rounding
   // leaves of it Adam would turn into a step.
   if (model == kGpt) overrides.push_back("optim.eps=1e-3");
-  return train(small_run(model, overrides), run_ranks);
+  return test::train(small_run(model, overrides), run_ranks);
 }
 
 }  // namespace
