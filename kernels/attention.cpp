@@ -40,7 +40,7 @@ void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const T
   constexpr const char* kOp = "attention_forward";
   check_inputs(kOp, q, k, v, mask);
   expect_heads(kOp, "o", o, q.shape());
-  expect(kOp, "lse", lse, DType::kF32, {q.size(0), q.size(2), q.size(1)});
+  expect_dense_rows(kOp, "lse", lse, DType::kF32, {q.size(0), q.size(2), q.size(1)});
   NEMO_DISPATCH_WITH_WORKSPACE(stream, attention_forward, q, k, v, mask, scale, o, lse);
 }
 
@@ -50,7 +50,7 @@ void attention_backward(Stream& stream, const AttentionBackward& args) {
   check_inputs(kOp, q, args.k, args.v, args.mask);
   expect_heads(kOp, "doutput", args.doutput, q.shape());
   expect_heads(kOp, "o", args.o, q.shape());
-  expect(kOp, "lse", args.lse, DType::kF32, {q.size(0), q.size(2), q.size(1)});
+  expect_dense_rows(kOp, "lse", args.lse, DType::kF32, {q.size(0), q.size(2), q.size(1)});
   expect_heads(kOp, "dq", args.dq, q.shape());
   expect_heads(kOp, "dk", args.dk, args.k.shape());
   expect_heads(kOp, "dv", args.dv, args.k.shape());

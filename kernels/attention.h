@@ -3,7 +3,7 @@
 //   s = scale * q k^T (+ mask)     lse = log sum_k exp(s)     o = exp(s - lse) v
 // q, o: [B, Sq, H, D]; k, v: [B, Sk, G, D] with G query groups, H % G == 0, query head i reads
 // k/v head i / (H / G). All may be strided views (packed QKV); D is dense. lse: [B, H, Sq] fp32,
-// natural logarithm.
+// natural logarithm, Sq dense: it may be a range of longer rows.
 #pragma once
 
 #include "lib/device/stream.h"

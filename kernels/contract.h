@@ -21,6 +21,16 @@ inline void expect_dtype(const char* op, const char* name, const Tensor& tensor,
              to_string(tensor.dtype()), to_string(dtype));
 }
 
+// Of this dtype and shape, with any strides but a dense last dim.
+inline void expect_dense_rows(const char* op, const char* name, const Tensor& tensor, DType dtype,
+                              const Shape& shape) {
+  expect_shape(op, name, tensor, shape);
+  expect_dtype(op, name, tensor, dtype);
+  const int last = tensor.num_dims() - 1;
+  NEMO_CHECK(last < 0 || tensor.stride(last) == 1, "[{}] {} has last stride {}, expected 1", op,
+             name, tensor.stride(last));
+}
+
 // Contiguous, of this dtype and shape: what most arguments are.
 inline void expect(const char* op, const char* name, const Tensor& tensor, DType dtype,
                    const Shape& shape) {

@@ -20,7 +20,7 @@ constexpr float kLn2 = 0x1.62e430p-1f;
 // the tiles of a task use the same keys, whichever of the group's heads they belong to.
 struct Forward {
   Heads q, k, v, o;
-  float* lse;
+  Statistics lse;
   int64_t batch, num_queries, num_keys, num_heads, num_groups, head_dim;
   bool causal;
   float scale;
@@ -154,7 +154,7 @@ void run_task(const Forward& f, int64_t b, int64_t g, int64_t first_tile, int64_
   for (int64_t t = first_tile; t < end_tile; ++t)
     finish_tile(f, scratch.tile[t - first_tile], rows_of(t),
                 f.o.at(b, f.first_query(t), head_of(t)),
-                f.lse + (b * f.num_heads + head_of(t)) * f.num_queries + f.first_query(t));
+                f.lse.at(b, head_of(t)) + f.first_query(t));
 }
 
 // No key to attend to: o is an empty sum.
@@ -163,7 +163,7 @@ void forward_without_keys(const Forward& f) {
     for (int64_t h = 0; h < f.num_heads; ++h)
       for (int64_t s = 0; s < f.num_queries; ++s) {
         for (int64_t i = 0; i < f.head_dim; ++i) f.o.at(b, s, h)[i] = 0;
-        f.lse[(b * f.num_heads + h) * f.num_queries + s] = -kInfinity;
+        f.lse.at(b, h)[s] = -kInfinity;
       }
 }
 
@@ -175,7 +175,7 @@ void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const T
                      .k = Heads(k),
                      .v = Heads(v),
                      .o = Heads(o),
-                     .lse = static_cast<float*>(lse.raw()),
+                     .lse = Statistics(lse),
                      .batch = q.size(0),
                      .num_queries = q.size(1),
                      .num_keys = k.size(1),

@@ -15,7 +15,7 @@ constexpr int64_t kBlock = 96;  // queries or keys; a multiple of kTile for eith
 
 struct Backward {
   Heads doutput, q, k, v, o, dq, dk, dv;
-  const float* lse;
+  Statistics lse;
   int64_t batch, num_queries, num_keys, num_heads, num_groups, head_dim;
   bool causal;
   float scale;
@@ -61,7 +61,7 @@ struct Scratch {
 void load_statistics(const Backward& a, const Task& task, const Scratch& scratch) {
   for (int64_t r = 0; r < a.heads_per_group(); ++r) {
     const int64_t h = task.g * a.heads_per_group() + r;
-    const float* lse = a.lse + (task.b * a.num_heads + h) * a.num_queries;
+    const float* lse = a.lse.at(task.b, h);
     for (int64_t s = 0; s < a.num_queries; ++s) {
       const float *o = a.o.at(task.b, s, h), *doutput = a.doutput.at(task.b, s, h);
       float sum = 0;
@@ -266,7 +266,7 @@ void attention_backward(Stream& stream, const AttentionBackward& args) {
                       .dq = Heads(args.dq),
                       .dk = Heads(args.dk),
                       .dv = Heads(args.dv),
-                      .lse = static_cast<const float*>(args.lse.raw()),
+                      .lse = Statistics(args.lse),
                       .batch = args.q.size(0),
                       .num_queries = args.q.size(1),
                       .num_keys = args.k.size(1),

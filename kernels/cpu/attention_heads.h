@@ -23,6 +23,16 @@ struct Heads {
   }
 };
 
+// A [B, H, S] view, S dense.
+struct Statistics {
+  float* data;
+  int64_t batch, head;  // strides
+
+  NEMO_INLINE explicit Statistics(const Tensor& x)
+      : data(static_cast<float*>(x.raw())), batch(x.stride(0)), head(x.stride(1)) {}
+  NEMO_INLINE float* at(int64_t b, int64_t h) const { return data + b * batch + h * head; }
+};
+
 NEMO_INLINE int64_t min_of(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
