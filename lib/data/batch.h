@@ -1,5 +1,5 @@
-// Which samples a data-parallel rank sees in which micro batch. All tp, cp and pp peers of a dp
-// rank make the same batches.
+// Which samples a data-parallel rank sees in which micro batch. All tp and pp peers of a dp rank
+// make the same batches, cp peers columns of the same.
 //
 // A step takes global_batch_size consecutive samples from `consumed_samples`, the one integer that
 // is the whole cursor. In each micro step dp rank r takes samples [r*mbs, (r+1)*mbs) of the next
@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "lib/core/math.h"
 #include "lib/data/dataset.h"
 
 namespace nemo {
@@ -20,13 +21,15 @@ inline constexpr int32_t kNoTarget = -1;
 // Belongs to one rank (it has scratch memory); the dataset is shared and must outlive it.
 class BatchSampler {
  public:
-  // Reads seq_length, micro_batch_size and global_batch_size of config.
-  BatchSampler(const Dataset& dataset, const DataConfig& config, int64_t dp_size, int64_t dp_rank);
+  // Reads seq_length, micro_batch_size and global_batch_size of config. columns: those of each
+  // sample that are wanted, in the order in which they are.
+  BatchSampler(const Dataset& dataset, const DataConfig& config, int64_t dp_size, int64_t dp_rank,
+               std::span<const Range> columns);
 
   // Micro batches of a rank in one step.
   int64_t num_microbatches() const { return num_microbatches_; }
 
-  // Fills tokens and targets, both [micro_batch_size, seq_length]; targets are the tokens one place
+  // Fills tokens and targets, both [micro_batch_size, columns]; targets are the tokens one place
   // on. consumed_samples: of all ranks, before the step.
   void train(int64_t consumed_samples, int64_t microbatch, std::span<int32_t> tokens,
              std::span<int32_t> targets);
@@ -49,7 +52,8 @@ class BatchSampler {
   }
 
   const Dataset& dataset_;
-  int64_t seq_length_;
+  std::vector<Range> columns_;
+  int64_t row_length_;
   int64_t micro_batch_size_;
   int64_t global_batch_size_;
   int64_t dp_size_;

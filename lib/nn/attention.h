@@ -1,23 +1,17 @@
 // Causal self-attention with grouped queries: one merged QKV product, optional rotary positions,
-// attention, one output product. x, y: [rows, h].
+// attention over the whole sequence, one output product. x, y: [rows, h].
 #pragma once
 
+#include "lib/nn/context_parallel.h"
 #include "lib/nn/linear.h"
 
 namespace nemo {
-
-struct AttentionSizes {
-  int64_t num_heads;   // on this rank
-  int64_t num_groups;  // key/value heads on this rank
-  int64_t head_dim;
-};
 
 class Attention {
  public:
   struct Saved {
     ColumnLinear::Saved qkv_linear;
-    Tensor qkv;                   // [B, S, (heads + 2 groups) * d], queries and keys rotated
-    Tensor lse;                   // [B, heads, S]
+    AttendSaved attend;           // queries and keys rotated
     RowLinear::Saved out_linear;  // its x is the attention's output [T, heads * d]
   };
   struct Deferred {
@@ -35,13 +29,11 @@ class Attention {
   void backward_weight(Context& ctx, Deferred deferred) const;
 
  private:
-  // Views of packed [B, S, (heads + 2 groups) * d] as [B, S, n, d].
-  struct Heads {
-    Tensor q, k, v;
-    Tensor rotated;  // q and k together
-  };
-  Heads split(const Tensor& qkv) const;
-  float scale() const;
+  // A product's output [T, (heads + 2 groups) * d] as [B, S, heads + 2 groups, d], and the queries
+  // and keys of it.
+  Tensor heads(const MicroBatch& batch, const Tensor& qkv) const;
+  Tensor rotated(const Tensor& heads) const;
+  Shape output_shape(const MicroBatch& batch) const;
 
   AttentionSizes sizes_;
   ColumnLinear qkv_;

@@ -4,16 +4,17 @@
 #include "lib/device/stream.h"
 #include "lib/mesh/device_mesh.h"
 #include "lib/nn/weights.h"
+#include "lib/recipe/schema.h"
 
 namespace nemo {
 
-// The tokens of one micro batch on this rank. Activations have T = batch * seq rows, batch-major;
-// with sequence parallelism a tp rank holds T / tp of them outside its products
-// (tensor_parallel.h).
+// The tokens of one micro batch on this rank: of each sample those of its cp rank. Activations have
+// T = batch * seq rows, batch-major; with sequence parallelism a tp rank holds T / tp of them
+// outside its products (tensor_parallel.h).
 struct MicroBatch {
   Tensor tokens;     // [batch, seq] int32
   Tensor targets;    // [batch, seq] int32, negative = none
-  Tensor positions;  // [seq] int32, of each column in its sample
+  Tensor positions;  // [seq] int32, of each column in its whole sample
 
   int64_t batch() const { return tokens.size(0); }
   int64_t seq() const { return tokens.size(1); }
@@ -28,6 +29,9 @@ struct Context {
   const DeviceMesh& mesh;
   // Tokens are divided among the tp ranks where their products are not.
   bool sequence_parallel = false;
+  // How attention crosses the cp ranks, which hold the samples' tokens between them
+  // (context_parallel.h).
+  CpCommType cp_comm_type = CpCommType::kP2P;
   // false: forward only, for evaluation; nothing asks for gradients.
   bool training = true;
   // What the sum of the tokens' losses is multiplied by to give what is differentiated:

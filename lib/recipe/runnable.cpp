@@ -42,7 +42,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
       "parallel.pp_schedule",
       fmt::format("gpipe with {} micro batches in flight", resolved.sizes.num_microbatches),
       fmt::format("{} of them, or 1f1b,", kMostInFlight));
-  need(p.cp_size == 1, "parallel.cp_size", p.cp_size, "1");
   need(p.ep_size == 1, "parallel.ep_size", p.ep_size, "1");
   need(p.dp_replicate_size == 1, "parallel.dp_replicate_size", p.dp_replicate_size, "1");
   need(p.sharding_strategy == ShardingStrategy::kNoShard, "parallel.sharding_strategy",

@@ -8,7 +8,8 @@ namespace nemo {
 
 class BatchBuffers {
  public:
-  BatchBuffers(Arena& arena, int64_t micro_batch_size, int64_t seq_length);
+  // columns: those of each sample that this rank holds, in its order.
+  BatchBuffers(Arena& arena, int64_t micro_batch_size, std::span<const Range> columns);
 
   // The buffers; `tokens` and `targets` are spans of the same memory.
   const MicroBatch& batch() const { return batch_; }

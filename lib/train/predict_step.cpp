@@ -4,6 +4,7 @@
 
 #include "lib/comm/record/record_communicator.h"
 #include "lib/core/math.h"
+#include "lib/nn/zigzag.h"
 #include "lib/train/batch_buffers.h"
 #include "lib/train/step.h"
 
@@ -43,7 +44,9 @@ class RecordedRank {
         step_(shortened(run, mesh_.coordinate(Axis::kPp))),
         stream_(arena_, narrow<int>(run.recipe.trainer.threads_per_rank), detect_cpu_isa()),
         model_(parallelize(step_.recipe, mesh_, stream_)),
-        buffers_(arena_, run.recipe.data.micro_batch_size, run.recipe.data.seq_length) {}
+        buffers_(arena_, run.recipe.data.micro_batch_size,
+                 zigzag_columns(run.recipe.data.seq_length, run.sizes.cp,
+                                mesh_.coordinate(Axis::kCp))) {}
 
   StepPrediction step() {
     Context ctx = {
@@ -52,6 +55,7 @@ class RecordedRank {
         .grads = *model_.state,
         .mesh = mesh_,
         .sequence_parallel = step_.recipe.parallel.sequence_parallel,
+        .cp_comm_type = step_.recipe.parallel.cp_comm_type,
         .loss_sum = Tensor(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss")};
     traffic_ = {};  // without the making of groups
     Traffic before, after;
@@ -90,8 +94,8 @@ std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run) {
   const Grid grid(run.sizes);
   std::vector<StagePrediction> stages(static_cast<size_t>(run.sizes.pp));
   for (int rank = 0; rank < narrow<int>(grid.world()); ++rank) {
-    // Ranks along dp and cp hold the same and send as much.
-    if (grid.coordinate(Axis::kDp, rank) > 0 || grid.coordinate(Axis::kCp, rank) > 0) continue;
+    // Ranks along dp hold the same and send as much.
+    if (grid.coordinate(Axis::kDp, rank) > 0) continue;
     auto& [fullest, busiest] = stages[static_cast<size_t>(grid.coordinate(Axis::kPp, rank))];
     StepPrediction step = predict_step(run, rank);
     if (step.memory.peak_total > fullest.memory.peak_total) fullest = {rank, step.memory};

@@ -21,8 +21,11 @@ Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
       stream_(arena_, narrow<int>(recipe_.trainer.threads_per_rank), detect_cpu_isa()),
       mesh_(world, Grid(inputs.run.sizes)),
       model_(parallelize(recipe_, mesh_, stream_)),
-      sampler_(inputs.dataset, recipe_.data, mesh_[Axis::kDp].size(), mesh_[Axis::kDp].rank()),
-      buffers_(arena_, recipe_.data.micro_batch_size, recipe_.data.seq_length),
+      columns_(zigzag_columns(recipe_.data.seq_length, mesh_[Axis::kCp].size(),
+                              mesh_[Axis::kCp].rank())),
+      sampler_(inputs.dataset, recipe_.data, mesh_[Axis::kDp].size(), mesh_[Axis::kDp].rank(),
+               columns_),
+      buffers_(arena_, recipe_.data.micro_batch_size, columns_),
       loss_sum_(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss_sum"),
       tokens_per_step_(recipe_.data.global_batch_size * recipe_.data.seq_length) {
   load_initial_weights(stream_, recipe_, *model_.params, *model_.state);
@@ -34,6 +37,7 @@ Context Trainer::context(bool training) {
           .grads = *model_.state,
           .mesh = mesh_,
           .sequence_parallel = recipe_.parallel.sequence_parallel,
+          .cp_comm_type = recipe_.parallel.cp_comm_type,
           .training = training,
           .loss_weight = static_cast<float>(1.0 / static_cast<double>(tokens_per_step_)),
           .loss_sum = loss_sum_};

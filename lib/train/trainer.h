@@ -7,6 +7,7 @@
 #include "lib/comm/communicator.h"
 #include "lib/core/clock.h"
 #include "lib/data/batch.h"
+#include "lib/nn/zigzag.h"
 #include "lib/parallel/parallelize.h"
 #include "lib/recipe/resolve.h"
 #include "lib/train/batch_buffers.h"
@@ -76,6 +77,7 @@ class Trainer {
   Stream stream_;
   DeviceMesh mesh_;
   ParallelModel model_;
+  std::array<Range, 2> columns_;  // of each sample, on this cp rank
   BatchSampler sampler_;
   BatchBuffers buffers_;
   Tensor loss_sum_;  // [1] fp64

@@ -37,10 +37,14 @@ const char* const kDeep =
 
 const std::string kSp = "parallel.sequence_parallel=true";
 
+const std::string kGather = "parallel.cp_comm_type=all_gather";
+const std::string kUlysses = "parallel.cp_comm_type=a2a";
+
 struct Layout {
   std::string name;
   std::string model;
   std::vector<std::string> overrides;
+  int seq_length = 40;
 };
 
 const Layout kLayouts[] = {
@@ -167,10 +171,73 @@ const Layout kLayouts[] = {
      kLlamaTied,
      {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.dp_size=2",
       "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
+    {"cp2", kLlama, {"parallel.cp_size=2"}},
+    {"cp4", kLlama, {"parallel.cp_size=4"}},
+    {"cp8", kLlama, {"parallel.cp_size=8"}, 48},
+    {"cp2 all_gather", kLlama, {"parallel.cp_size=2", kGather}},
+    {"cp4 all_gather", kLlama, {"parallel.cp_size=4", kGather}},
+    {"cp2 a2a", kLlama, {"parallel.cp_size=2", kUlysses}},
+    {"cp4 a2a", kLlama8, {"parallel.cp_size=4", kUlysses}},
+    {"cp2 tied", kLlamaTied, {"parallel.cp_size=2"}},
+    {"cp4 one kv head", kLlamaMqa, {"parallel.cp_size=4"}},
+    {"cp2 gpt", kGpt, {"parallel.cp_size=2"}},
+    {"cp4 all_gather gpt", kGpt, {"parallel.cp_size=4", kGather}},
+    {"cp4 a2a gpt", kGpt, {"parallel.cp_size=4", kUlysses}},
+    {"cp2 micro batches of 3", kLlama, {"parallel.cp_size=2", "data.micro_batch_size=3"}},
+    {"cp4 gpt micro batches of 2", kGpt, {"parallel.cp_size=4", "data.micro_batch_size=2"}},
+    {"cp4 all_gather micro batches of 2",
+     kLlama,
+     {"parallel.cp_size=4", kGather, "data.micro_batch_size=2"}},
+    {"cp2 a2a micro batches of 2",
+     kLlama,
+     {"parallel.cp_size=2", kUlysses, "data.micro_batch_size=2"}},
+    {"cp2 two threads", kLlama, {"parallel.cp_size=2", "trainer.threads_per_rank=2"}},
+    {"tp2 cp2", kLlama, {"parallel.tp_size=2", "parallel.cp_size=2"}},
+    {"tp4 cp2, kv replicated", kLlama, {"parallel.tp_size=4", "parallel.cp_size=2"}},
+    {"tp4 sp cp2, kv replicated", kLlama, {"parallel.tp_size=4", kSp, "parallel.cp_size=2"}},
+    {"tp2 sp cp2 tied, micro batches of 2",
+     kLlamaTied,
+     {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "data.micro_batch_size=2"}},
+    {"tp2 sp cp4 all_gather gpt", kGpt, {"parallel.tp_size=2", kSp, "parallel.cp_size=4", kGather}},
+    {"tp2 sp cp2 a2a", kLlama8, {"parallel.tp_size=2", kSp, "parallel.cp_size=2", kUlysses}},
+    {"cp2 dp2, small buckets, overlapped",
+     kLlama,
+     {"parallel.cp_size=2", "parallel.dp_size=2", "parallel.bucket_size_mb=0.001",
+      "parallel.overlap_grad_reduce=true"}},
+    {"cp4 dp2, staged buckets",
+     kLlama,
+     {"parallel.cp_size=4", "parallel.dp_size=2", "parallel.gradient_as_bucket_view=false"}},
+    {"cp2 a2a dp2, overlapped",
+     kLlama,
+     {"parallel.cp_size=2", kUlysses, "parallel.dp_size=2", "parallel.overlap_grad_reduce=true"}},
+    {"cp2 pp2", kDeep, {"parallel.cp_size=2", "parallel.pp_size=2"}},
+    {"cp2 pp2 zero-bubble tied",
+     kLlamaTied,
+     {"parallel.cp_size=2", "parallel.pp_size=2", "parallel.pp_schedule=zero_bubble"}},
+    {"cp2 pp2 interleaved",
+     kDeep,
+     {"parallel.cp_size=2", "parallel.pp_size=2", "parallel.vpp_size=2"}},
+    {"cp2 all_gather pp4", kDeep, {"parallel.cp_size=2", kGather, "parallel.pp_size=4"}},
+    {"cp2 a2a pp2 zero-bubble",
+     kDeep,
+     {"parallel.cp_size=2", kUlysses, "parallel.pp_size=2", "parallel.pp_schedule=zero_bubble"}},
+    {"tp2 cp2 pp2", kLlama8, {"parallel.tp_size=2", "parallel.cp_size=2", "parallel.pp_size=2"}},
+    {"tp2 sp cp2 pp2 gpt",
+     kGpt,
+     {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.pp_size=2"}},
+    {"tp2 sp cp2 dp2, small buckets, overlapped",
+     kLlama,
+     {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.dp_size=2",
+      "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
+    {"cp2 pp2 dp2 tied, overlapped",
+     kLlamaTied,
+     {"parallel.cp_size=2", "parallel.pp_size=2", "parallel.dp_size=2",
+      "parallel.bucket_size_mb=0.001", "parallel.overlap_grad_reduce=true"}},
 };
 
-Outcome train(const std::string& model, std::vector<std::string> overrides,
+Outcome train(const std::string& model, std::vector<std::string> overrides, int seq_length = 40,
               const RunRanks& run_ranks = run_thread_ranks) {
+  overrides.push_back(fmt::format("data.seq_length={}", seq_length));
   // One element of a first norm's bias has the gradient 2.6e-6, of a tensor's 4.6e-2: what rounding
   // leaves of it Adam would turn into a step.
   if (model == kGpt) overrides.push_back("optim.eps=1e-3");
@@ -187,13 +254,16 @@ constexpr size_t kEvery = 1;
 #endif
 
 TEST_CASE("every layout equals one rank") {
-  std::map<std::string, Outcome> alone;
+  std::map<std::pair<std::string, int>, Outcome> alone;
   for (size_t i = 0; i < std::size(kLayouts); i += kEvery) {
     const Layout& layout = kLayouts[i];
     CAPTURE(layout.name);
-    if (!alone.contains(layout.model)) alone[layout.model] = train(layout.model, {});
-    REQUIRE(alone[layout.model].losses.back() < alone[layout.model].losses.front());
-    check_equal(train(layout.model, layout.overrides), alone[layout.model]);
+    const auto [model, seq_length] = std::pair(layout.model, layout.seq_length);
+    if (!alone.contains({model, seq_length}))
+      alone[{model, seq_length}] = train(model, {}, seq_length);
+    const Outcome& expected = alone[{model, seq_length}];
+    REQUIRE(expected.losses.back() < expected.losses.front());
+    check_equal(train(model, layout.overrides, seq_length), expected);
   }
 }
 
@@ -202,7 +272,8 @@ TEST_CASE("the same layout twice gives the same bits") {
       {"parallel.dp_size=4", "parallel.bucket_size_mb=0.01"},
       {"parallel.dp_size=4", "parallel.bucket_size_mb=0.01", "parallel.overlap_grad_reduce=true"},
       {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.pp_schedule=zero_bubble",
-       "parallel.dp_size=2", "parallel.overlap_grad_reduce=true"}};
+       "parallel.dp_size=2", "parallel.overlap_grad_reduce=true"},
+      {"parallel.cp_size=4", "parallel.overlap_grad_reduce=true"}};
   for (const auto& overrides : layouts) {
     const Outcome first = train(kLlamaTied, overrides);
     const Outcome second = train(kLlamaTied, overrides);
@@ -213,12 +284,14 @@ TEST_CASE("the same layout twice gives the same bits") {
 }
 
 TEST_CASE("ranks that are processes give the bits of threads") {
-  for (const char* bucket_view : {"false", "true"}) {
-    const std::vector<std::string> overrides = {
-        "parallel.dp_size=4", "parallel.bucket_size_mb=0.01", "parallel.overlap_grad_reduce=true",
-        std::string("parallel.gradient_as_bucket_view=") + bucket_view};
+  const std::vector<std::string> overlapped = {"parallel.dp_size=4", "parallel.bucket_size_mb=0.01",
+                                               "parallel.overlap_grad_reduce=true"};
+  std::vector<std::string> staged = overlapped;
+  staged.push_back("parallel.gradient_as_bucket_view=false");
+  const std::vector<std::string> ring = {"parallel.cp_size=4", "data.micro_batch_size=2"};
+  for (const auto& overrides : {overlapped, staged, ring}) {
     const Outcome threads = train(kLlama, overrides);
-    const Outcome processes = train(kLlama, overrides, run_hosted_ranks);
+    const Outcome processes = train(kLlama, overrides, 40, run_hosted_ranks);
     CHECK(threads.losses == processes.losses);
     CHECK(threads.norms == processes.norms);
     CHECK(threads.weights == processes.weights);
