@@ -29,11 +29,10 @@ class Attention {
   void backward_weight(Context& ctx, Deferred deferred) const;
 
  private:
-  // A product's output [T, (heads + 2 groups) * d] as [B, S, heads + 2 groups, d], and the queries
-  // and keys of it.
-  Tensor heads(const MicroBatch& batch, const Tensor& qkv) const;
-  Tensor rotated(const Tensor& heads) const;
-  Shape output_shape(const MicroBatch& batch) const;
+  // [T, n * d] as [B, S, n, d].
+  Tensor heads(const MicroBatch& batch, const Tensor& rows) const;
+  // The queries and keys of qkv.
+  Tensor rotated(const Tensor& qkv) const;
 
   AttentionSizes sizes_;
   ColumnLinear qkv_;

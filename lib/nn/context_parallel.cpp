@@ -222,35 +222,37 @@ AttentionSizes share_of(const Context& ctx, const AttentionSizes& sizes) {
   return {div_exact(sizes.num_heads, cp), div_exact(sizes.num_groups, cp), sizes.head_dim};
 }
 
-void attend_by_heads(Context& ctx, const AttentionSizes& sizes, Tensor qkv, const Tensor& o,
-                     AttendSaved& saved) {
+Tensor attend_by_heads(Context& ctx, const AttentionSizes& sizes, Tensor qkv, AttendSaved& saved) {
   const AttentionSizes share = share_of(ctx, sizes);
+  const Shape o_shape = {qkv.size(0), qkv.size(1), sizes.num_heads, sizes.head_dim};
   {
     const Tensor kv = keys_values(sizes, qkv);
     saved.qkv = tokens_to_heads(ctx, {queries(sizes, qkv), keys(sizes, kv), values(sizes, kv)});
     qkv = {};
   }
-  const Tensor q = queries(share, saved.qkv), all_kv = keys_values(share, saved.qkv);
+  const Tensor q = queries(share, saved.qkv), kv = keys_values(share, saved.qkv);
   const Tensor all_o = ctx.activation(q.shape(), "attention.o");
   saved.lse = ctx.activation({q.size(0), q.size(2), q.size(1)}, "attention.lse");
-  kernels::attention_forward(ctx.stream, q, keys(share, all_kv), values(share, all_kv),
+  kernels::attention_forward(ctx.stream, q, keys(share, kv), values(share, kv),
                              AttentionMask::kCausal, scale_of(sizes), all_o, saved.lse);
+  Tensor o = ctx.activation(o_shape, "attention.o");
   heads_to_tokens(ctx, all_o, {o});
+  return o;
 }
 
-void attend_by_heads_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& doutput,
-                              const Tensor& o, const AttendSaved& saved, const Tensor& dqkv) {
+Tensor attend_by_heads_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& doutput,
+                                const Tensor& o, AttendSaved saved) {
   const AttentionSizes share = share_of(ctx, sizes);
   const Tensor all_dqkv = ctx.activation(saved.qkv.shape(), "attention.dqkv");
-  const Tensor kv = keys_values(share, saved.qkv), dkv = keys_values(share, all_dqkv);
   {
-    const Tensor both = tokens_to_heads(ctx, {doutput, o});
+    const Tensor all = tokens_to_heads(ctx, {doutput, o});
+    const Tensor kv = keys_values(share, saved.qkv), dkv = keys_values(share, all_dqkv);
     kernels::attention_backward(ctx.stream,
-                                {.doutput = both.slice(2, 0, share.num_heads),
+                                {.doutput = all.slice(2, 0, share.num_heads),
                                  .q = queries(share, saved.qkv),
                                  .k = keys(share, kv),
                                  .v = values(share, kv),
-                                 .o = both.slice(2, share.num_heads, 2 * share.num_heads),
+                                 .o = all.slice(2, share.num_heads, 2 * share.num_heads),
                                  .lse = saved.lse,
                                  .mask = AttentionMask::kCausal,
                                  .scale = scale_of(sizes),
@@ -258,32 +260,38 @@ void attend_by_heads_backward(Context& ctx, const AttentionSizes& sizes, const T
                                  .dk = keys(share, dkv),
                                  .dv = values(share, dkv)});
   }
-  const Tensor local = keys_values(sizes, dqkv);
-  heads_to_tokens(ctx, all_dqkv, {queries(sizes, dqkv), keys(sizes, local), values(sizes, local)});
+  saved = {};
+  Tensor dqkv =
+      ctx.activation({o.size(0), o.size(1), sizes.num_heads + 2 * sizes.num_groups, sizes.head_dim},
+                     "attention.dqkv");
+  const Tensor dkv = keys_values(sizes, dqkv);
+  heads_to_tokens(ctx, all_dqkv, {queries(sizes, dqkv), keys(sizes, dkv), values(sizes, dkv)});
+  return dqkv;
 }
 
 }  // namespace
 
-void attend(Context& ctx, const AttentionSizes& sizes, Tensor qkv, const Tensor& o,
-            AttendSaved& saved) {
+Tensor attend(Context& ctx, const AttentionSizes& sizes, Tensor qkv, AttendSaved& saved) {
   const CpCommType mode = mode_of(ctx);
-  if (mode == CpCommType::kA2A) return attend_by_heads(ctx, sizes, std::move(qkv), o, saved);
-  saved.lse = ctx.activation({qkv.size(0), sizes.num_heads, qkv.size(1)}, "attention.lse");
-  saved.qkv = std::move(qkv);
-  const Forward forward = {ctx, sizes, queries(sizes, saved.qkv), o, saved.lse};
-  const Tensor kv = keys_values(sizes, saved.qkv);
+  if (mode == CpCommType::kA2A) return attend_by_heads(ctx, sizes, std::move(qkv), saved);
+  const Tensor q = queries(sizes, qkv), kv = keys_values(sizes, qkv);
+  Tensor o = ctx.activation(q.shape(), "attention.o");
+  saved = {std::move(qkv), ctx.activation({q.size(0), q.size(2), q.size(1)}, "attention.lse")};
+  const Forward forward = {ctx, sizes, q, o, saved.lse};
   const auto visit = [&](int source, const Tensor& block) { forward.add(source, block); };
   if (mode == CpCommType::kP2P)
     visit_ring(ctx, kv, visit);
   else
     visit_gathered(ctx, kv, visit);
+  return o;
 }
 
-void attend_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& doutput,
-                     const Tensor& o, AttendSaved saved, const Tensor& dqkv) {
+Tensor attend_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& doutput,
+                       const Tensor& o, AttendSaved saved) {
   const CpCommType mode = mode_of(ctx);
   if (mode == CpCommType::kA2A)
-    return attend_by_heads_backward(ctx, sizes, doutput, o, saved, dqkv);
+    return attend_by_heads_backward(ctx, sizes, doutput, o, std::move(saved));
+  Tensor dqkv = ctx.activation(saved.qkv.shape(), "attention.dqkv");
   const Backward backward = {
       ctx, sizes, doutput, queries(sizes, saved.qkv), o, saved.lse, queries(sizes, dqkv)};
   const Tensor kv = keys_values(sizes, saved.qkv), dkv = keys_values(sizes, dqkv);
@@ -291,6 +299,7 @@ void attend_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& do
     ring_backward(ctx, backward, kv, dkv);
   else
     gathered_backward(ctx, backward, kv, dkv);
+  return dqkv;
 }
 
 }  // namespace nemo

@@ -32,12 +32,10 @@ struct AttendSaved {
   Tensor lse;  // [B, H, S]; under a2a [B, H / cp, cp S]
 };
 
-// o = attention of qkv's queries over the whole sequence. qkv: [B, S, H + 2 G, D], queries, keys,
-// values; o: [B, S, H, D].
-void attend(Context& ctx, const AttentionSizes& sizes, Tensor qkv, const Tensor& o,
-            AttendSaved& saved);
-// dqkv = ; shapes of qkv and o, which is forward's.
-void attend_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& doutput,
-                     const Tensor& o, AttendSaved saved, const Tensor& dqkv);
+// qkv: [B, S, H + 2 G, D], queries, keys, values. Returns o: [B, S, H, D].
+Tensor attend(Context& ctx, const AttentionSizes& sizes, Tensor qkv, AttendSaved& saved);
+// o: of forward. Returns dqkv.
+Tensor attend_backward(Context& ctx, const AttentionSizes& sizes, const Tensor& doutput,
+                       const Tensor& o, AttendSaved saved);
 
 }  // namespace nemo

@@ -44,9 +44,10 @@ class RecordedRank {
         step_(shortened(run, mesh_.coordinate(Axis::kPp))),
         stream_(arena_, narrow<int>(run.recipe.trainer.threads_per_rank), detect_cpu_isa()),
         model_(parallelize(step_.recipe, mesh_, stream_)),
-        buffers_(arena_, run.recipe.data.micro_batch_size,
-                 zigzag_columns(run.recipe.data.seq_length, run.sizes.cp,
-                                mesh_.coordinate(Axis::kCp))) {}
+        buffers_(
+            arena_, run.recipe.data.micro_batch_size,
+            zigzag_columns(run.recipe.data.seq_length, run.sizes.cp, mesh_.coordinate(Axis::kCp))) {
+  }
 
   StepPrediction step() {
     Context ctx = {

@@ -101,37 +101,35 @@ Result divided(const Case& c, Peaks& peaks, const RunRanks& run_ranks) {
   peaks.forward.resize(static_cast<size_t>(c.cp));
   peaks.both.resize(static_cast<size_t>(c.cp));
   std::mutex mutex;
-  run_ranks(static_cast<int>(c.cp), std::chrono::seconds(60), with_test_rank([&](TestRank& rank) {
-              const DeviceMesh mesh(rank.world,
-                                    Grid(Sizes{.world = c.cp, .cp = c.cp, .edp = c.cp}));
-              const WholePartition partition;
-              const ParamSet no_params(partition);
-              PlainWeights weights(rank.arena, no_params);
-              Context ctx = {.stream = rank.stream,
-                             .weights = weights,
-                             .grads = weights,
-                             .mesh = mesh,
-                             .cp_comm_type = c.mode,
-                             .loss_sum = {}};
-              const int64_t seq = c.seq / c.cp;
-              const Tensor my_qkv = poisoned(rank.stream, {c.batch, seq, c.width(), dim});
-              const Tensor my_dqkv = poisoned(rank.stream, my_qkv.shape());
-              const Tensor my_doutput = poisoned(rank.stream, {c.batch, seq, heads, dim});
-              const Tensor my_o = poisoned(rank.stream, my_doutput.shape());
-              {
-                const std::lock_guard lock(mutex);
-                copy_columns(qkv, my_qkv, c.cp, rank.rank, true);
-                copy_columns(doutput, my_doutput, c.cp, rank.rank, true);
-              }
-              AttendSaved saved;
-              attend(ctx, c.sizes, my_qkv, my_o, saved);
-              peaks.forward[static_cast<size_t>(rank.rank)] = peak_of_messages(rank.arena);
-              attend_backward(ctx, c.sizes, my_doutput, my_o, std::move(saved), my_dqkv);
-              peaks.both[static_cast<size_t>(rank.rank)] = peak_of_messages(rank.arena);
-              const std::lock_guard lock(mutex);
-              copy_columns(o, my_o, c.cp, rank.rank, false);
-              copy_columns(dqkv, my_dqkv, c.cp, rank.rank, false);
-            }));
+  run_ranks(
+      static_cast<int>(c.cp), std::chrono::seconds(60), with_test_rank([&](TestRank& rank) {
+        const DeviceMesh mesh(rank.world, Grid(Sizes{.world = c.cp, .cp = c.cp, .edp = c.cp}));
+        const WholePartition partition;
+        const ParamSet no_params(partition);
+        PlainWeights weights(rank.arena, no_params);
+        Context ctx = {.stream = rank.stream,
+                       .weights = weights,
+                       .grads = weights,
+                       .mesh = mesh,
+                       .cp_comm_type = c.mode,
+                       .loss_sum = {}};
+        const int64_t seq = c.seq / c.cp;
+        const Tensor my_qkv = poisoned(rank.stream, {c.batch, seq, c.width(), dim});
+        const Tensor my_doutput = poisoned(rank.stream, {c.batch, seq, heads, dim});
+        {
+          const std::lock_guard lock(mutex);
+          copy_columns(qkv, my_qkv, c.cp, rank.rank, true);
+          copy_columns(doutput, my_doutput, c.cp, rank.rank, true);
+        }
+        AttendSaved saved;
+        const Tensor my_o = attend(ctx, c.sizes, my_qkv, saved);
+        peaks.forward[static_cast<size_t>(rank.rank)] = peak_of_messages(rank.arena);
+        const Tensor my_dqkv = attend_backward(ctx, c.sizes, my_doutput, my_o, std::move(saved));
+        peaks.both[static_cast<size_t>(rank.rank)] = peak_of_messages(rank.arena);
+        const std::lock_guard lock(mutex);
+        copy_columns(o, my_o, c.cp, rank.rank, false);
+        copy_columns(dqkv, my_dqkv, c.cp, rank.rank, false);
+      }));
   return {elements(o), elements(dqkv)};
 }
 

@@ -163,6 +163,10 @@ TEST_CASE("what cannot run yet is named, what can is not") {
     CHECK(not_runnable(resolve_shipped("gpt_tiny", {"data.kind=" + kind})).empty());
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"tp_size=2", "dp_size=2"})).empty());
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"trainer.num_nodes=2"})).empty());
+  for (const std::string mode : {"p2p", "all_gather", "a2a"})
+    CHECK(
+        not_runnable(resolve_shipped("llama_tiny", {"cp_size=2", "parallel.cp_comm_type=" + mode}))
+            .empty());
   CHECK(not_runnable(resolve_shipped("gpt_tiny", {"tp_size=4", "sequence_parallel=true"})).empty());
   // Every parameter takes part in every step, so there is nothing to tolerate.
   CHECK(not_runnable(resolve_shipped("llama_tiny", {"parallel.find_unused_parameters=true"}))
@@ -199,7 +203,6 @@ TEST_CASE("what cannot run yet is named, what can is not") {
       {{"precision.buffer_dtype=bf16"},
        "precision.buffer_dtype: bf16 cannot run yet; fp32 would do (override "
        "precision.buffer_dtype=bf16)"},
-      {{"cp_size=2"}, "parallel.cp_size: 2 cannot run yet; 1 would do (override cp_size=2)"},
       {{"parallel.pp_schedule=gpipe", "data.global_batch_size=8194"},
        "parallel.pp_schedule: gpipe with 4097 micro batches in flight cannot run yet; 4096 of "
        "them, "

@@ -113,3 +113,21 @@ TEST_CASE("with sequence parallelism the activations of a rank fall as 1 / tp") 
     CHECK(share <= 1.05);
   }
 }
+
+TEST_CASE("with context parallelism the activations of a rank fall as 1 / cp, in every mode") {
+  const double alone = static_cast<double>(peaks("{dp_size: 1}", kManyLayers, 1)[0]);
+  for (const std::string mode : {"p2p", "all_gather", "a2a"})
+    for (int64_t cp : {2, 4, 8}) {
+      if (mode == "a2a" && cp > kHeads) continue;
+      CAPTURE(mode);
+      CAPTURE(cp);
+      const auto layout = fmt::format("{{cp_size: {}, cp_comm_type: {}}}", cp, mode);
+      const auto shares = peaks(layout, kManyLayers, 1);
+      CHECK(std::ranges::equal(shares, std::vector(shares.size(), shares[0])));
+      const double layers = static_cast<double>(shares[0] - peaks(layout, kFewLayers, 1)[0]);
+      CHECK(layers == (kManyLayers - kFewLayers) * saved_bytes(1, 1) / static_cast<double>(cp));
+      // What one layer has in flight under a2a is more: all tokens of heads beside all heads.
+      const double share = static_cast<double>(shares[0]) * static_cast<double>(cp) / alone;
+      CHECK(std::abs(share - 1) <= 0.01);
+    }
+}

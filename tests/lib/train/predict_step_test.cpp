@@ -27,6 +27,10 @@ const std::vector<std::string> kExtras = {
     "parallel={pp_size: 2, pp_layout: auto, pp_schedule: gpipe}",
     "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble}",
     "parallel={pp_size: 2, pp_layout: auto, tp_size: 2, sequence_parallel: true}",
+    "parallel={cp_size: 4}",
+    "parallel={cp_size: 4, cp_comm_type: all_gather}",
+    "parallel={cp_size: 2, cp_comm_type: a2a}",
+    "parallel={cp_size: 2, tp_size: 2, sequence_parallel: true, pp_size: 2, pp_layout: auto}",
 #ifndef NEMO_SANITIZED  // ThreadSanitizer does not know OpenMP's barriers
     "trainer.threads_per_rank=2"
 #endif
@@ -93,6 +97,10 @@ TEST_CASE("what every rank is predicted to send in a step is what its communicat
       {deep, "{pp_size: 2, vpp_size: 3}", 4},
       {deep, "{pp_size: 2, vpp_size: 3, microbatch_group_size: 3}", 50},
       {deep, "{pp_size: 4, vpp_size: 3, tp_size: 2, sequence_parallel: true}", 84},
+      {deep, "{cp_size: 4}", 3},
+      {deep, "{cp_size: 4, cp_comm_type: all_gather}", 3},
+      {deep, "{cp_size: 2, cp_comm_type: a2a}", 3},
+      {deep, "{cp_size: 2, pp_size: 2, tp_size: 2, sequence_parallel: true}", 40},
   };
   for (const auto& [model, layout, num_microbatches] : cases) {
     CAPTURE(model);
