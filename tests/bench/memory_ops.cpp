@@ -1,6 +1,7 @@
 #include "tests/bench/memory_ops.h"
 
 #include "kernels/adamw.h"
+#include "kernels/attention_merge.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
@@ -11,6 +12,7 @@
 #include "kernels/rope.h"
 #include "kernels/router.h"
 #include "kernels/rows.h"
+#include "kernels/strided.h"
 #include "kernels/swiglu.h"
 #include "tests/bench/table.h"
 #include "tests/support/tensors.h"
@@ -143,6 +145,21 @@ void bench_rope(const Bench& bench, int64_t batch, int64_t seq, int64_t heads, i
             [&] { kernels::rope_forward(bench.stream, x, positions, table); });
 }
 
+// Half of a rank's tokens, as context parallelism merges and packs them.
+void bench_blocks(const Bench& bench, int64_t batch, int64_t seq, int64_t heads, int64_t dim) {
+  Stream& stream = bench.stream;
+  const std::string shape = fmt::format("{} x {} x {} x {}", batch, seq, heads, dim);
+  const Tensor o = bench.random({batch, 2 * seq, heads, dim}, 1).slice(1, seq, 2 * seq);
+  const Tensor lse = bench.random({batch, heads, 2 * seq}, 2).slice(2, seq, 2 * seq);
+  const Tensor part_o = bench.random({batch, seq, heads, dim}, 3);
+  const Tensor part_lse = bench.random({batch, heads, seq}, 4);
+  const int64_t n = part_o.numel();
+  bench.row("attention_merge", shape, 3 * n,
+            [&] { kernels::attention_merge(stream, part_o, part_lse, o, lse); });
+  bench.row("strided_copy", shape, 2 * n, [&] { kernels::strided_copy(stream, o, part_o); });
+  bench.row("strided_add", shape, 3 * n, [&] { kernels::strided_add(stream, part_o, o); });
+}
+
 void bench_flat(const Bench& bench, int64_t n) {
   Stream& stream = bench.stream;
   const std::string shape = fmt::format("{}", n);
@@ -180,6 +197,8 @@ void bench_memory_ops(Stream& stream, double bandwidth) {
   bench_experts(bench, 16384, 64, 6, 1024);
   bench_rope(bench, 4, 512, 8, 64);
   bench_rope(bench, 4, 2048, 32, 128);
+  bench_blocks(bench, 4, 256, 8, 64);
+  bench_blocks(bench, 4, 1024, 32, 128);
   bench_flat(bench, 1 << 20);
   bench_flat(bench, 27800000);
 }

@@ -125,7 +125,8 @@ TEST_CASE("with context parallelism the activations of a rank fall as 1 / cp, in
       const auto shares = peaks(layout, kManyLayers, 1);
       CHECK(std::ranges::equal(shares, std::vector(shares.size(), shares[0])));
       const double layers = static_cast<double>(shares[0] - peaks(layout, kFewLayers, 1)[0]);
-      CHECK(layers == (kManyLayers - kFewLayers) * saved_bytes(1, 1) / static_cast<double>(cp));
+      const double expected = (kManyLayers - kFewLayers) * saved_bytes(1, 1);
+      CHECK(std::abs(layers * static_cast<double>(cp) / expected - 1) <= 0.01);
       // What one layer has in flight under a2a is more: all tokens of heads beside all heads.
       const double share = static_cast<double>(shares[0]) * static_cast<double>(cp) / alone;
       CHECK(std::abs(share - 1) <= 0.01);
