@@ -91,12 +91,24 @@ StepPrediction predict_step(const ResolvedRecipe& run, int rank) {
   return RecordedRank(run, rank).step();
 }
 
+namespace {
+
+// Ranks along dp hold the same and send as much. Along cp they send as much, but hold more or less
+// with the halves of blocks that they see: earlier ranks' keys, or a half of the queries for later
+// ranks. In a ring of five or more the middle rank meets both kinds while the ring is fullest.
+bool is_typical(const Grid& grid, int rank) {
+  const int64_t cp = grid.size(Axis::kCp);
+  return grid.coordinate(Axis::kDp, rank) == 0 &&
+         (cp < 5 || grid.coordinate(Axis::kCp, rank) == cp / 2);
+}
+
+}  // namespace
+
 std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run) {
   const Grid grid(run.sizes);
   std::vector<StagePrediction> stages(static_cast<size_t>(run.sizes.pp));
   for (int rank = 0; rank < narrow<int>(grid.world()); ++rank) {
-    // Ranks along dp hold the same and send as much.
-    if (grid.coordinate(Axis::kDp, rank) > 0) continue;
+    if (!is_typical(grid, rank)) continue;
     auto& [fullest, busiest] = stages[static_cast<size_t>(grid.coordinate(Axis::kPp, rank))];
     StepPrediction step = predict_step(run, rank);
     if (step.memory.peak_total > fullest.memory.peak_total) fullest = {rank, step.memory};

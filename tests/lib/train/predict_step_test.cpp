@@ -28,7 +28,9 @@ const std::vector<std::string> kExtras = {
     "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble}",
     "parallel={pp_size: 2, pp_layout: auto, tp_size: 2, sequence_parallel: true}",
     "parallel={cp_size: 4}",
+    "parallel={cp_size: 8}",
     "parallel={cp_size: 4, cp_comm_type: all_gather}",
+    "parallel={cp_size: 8, cp_comm_type: all_gather}",
     "parallel={cp_size: 2, cp_comm_type: a2a}",
     "parallel={cp_size: 2, tp_size: 2, sequence_parallel: true, pp_size: 2, pp_layout: auto}",
 #ifndef NEMO_SANITIZED  // ThreadSanitizer does not know OpenMP's barriers
