@@ -36,8 +36,8 @@ TEST_CASE("two hosts compute what threads compute, bit for bit") {
   if (skip()) return;
   const TwoHosts hosts;
   // Groups within hosts and between them, and such as span both.
-  for (const std::string sizes :
-       {"dp_size=4", "tp_size=2 dp_size=2", "tp_size=4 dp_size=1", "pp_size=4 dp_size=1"}) {
+  for (const std::string sizes : {"dp_size=4", "tp_size=2 dp_size=2", "tp_size=4 dp_size=1",
+                                  "pp_size=4 dp_size=1", "cp_size=4 dp_size=1"}) {
     CAPTURE(sizes);
     const RunFolder threads, both;
     auto words = [&](const RunFolder& folder) {

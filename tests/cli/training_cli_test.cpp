@@ -70,24 +70,25 @@ TEST_CASE("a second run moves the files of the first to previous/1") {
 }
 
 TEST_CASE("evaluation at its interval and at the end, the same on one rank and on two") {
+  const std::string words =
+      "trainer.max_steps=3 trainer.val_check_interval=2 trainer.limit_val_batches=3 ";
   const RunFolder one;
-  const RunFolder two;
-  CHECK(run_program(one.pretrain("trainer.max_steps=3 trainer.val_check_interval=2 "
-                                 "trainer.limit_val_batches=3 dp_size=1"))
-            .exit_code == 0);
-  CHECK(run_program(two.pretrain("trainer.max_steps=3 trainer.val_check_interval=2 "
-                                 "trainer.limit_val_batches=3 dp_size=2"))
-            .exit_code == 0);
+  CHECK(run_program(one.pretrain(words + "dp_size=1")).exit_code == 0);
   REQUIRE(one.events() == Events{"start", "step", "step", "eval", "step", "eval", "end"});
-  REQUIRE(two.events() == one.events());
-  for (size_t i = 0; i < 2; ++i) {
-    const auto of_one = one.lines("eval")[i];
-    const auto of_two = two.lines("eval")[i];
-    CHECK(of_one["step"] == (i == 0 ? 2 : 3));
-    CHECK(of_one["num_tokens"] == 3 * 8 * 16);
-    CHECK(of_two["num_tokens"] == of_one["num_tokens"]);
-    CHECK(of_one["loss"] > 5);
-    CHECK(std::abs(of_one["loss"].get<double>() - of_two["loss"].get<double>()) < 1e-6);
+  for (const char* sizes : {"dp_size=2", "cp_size=2", "cp_size=2 parallel.cp_comm_type=a2a"}) {
+    CAPTURE(sizes);
+    const RunFolder two;
+    CHECK(run_program(two.pretrain(words + sizes)).exit_code == 0);
+    REQUIRE(two.events() == one.events());
+    for (size_t i = 0; i < 2; ++i) {
+      const auto of_one = one.lines("eval")[i];
+      const auto of_two = two.lines("eval")[i];
+      CHECK(of_one["step"] == (i == 0 ? 2 : 3));
+      CHECK(of_one["num_tokens"] == 3 * 8 * 16);
+      CHECK(of_two["num_tokens"] == of_one["num_tokens"]);
+      CHECK(of_one["loss"] > 5);
+      CHECK(std::abs(of_one["loss"].get<double>() - of_two["loss"].get<double>()) < 1e-6);
+    }
   }
 }
 

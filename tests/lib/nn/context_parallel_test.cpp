@@ -206,6 +206,8 @@ TEST_CASE("divided attention gives the same bits twice, on threads and on proces
     Peaks peaks;
     CHECK(divided(c, peaks, run_hosted_ranks) == first);
   }
+  // The ring's blocks are visited in its order where all are gathered, too.
+  CHECK(divided({kP2P, 4, 2, 96, kGrouped}).o == divided({kAllGather, 4, 2, 96, kGrouped}).o);
 }
 
 TEST_CASE("the ring holds two blocks of keys and values at most, whatever the number of ranks") {
