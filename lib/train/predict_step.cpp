@@ -93,12 +93,14 @@ StepPrediction predict_step(const ResolvedRecipe& run, int rank) {
 
 namespace {
 
-// Ranks along dp hold the same and send as much. Along cp they send as much, but hold more or less
-// with the halves of blocks that they see: earlier ranks' keys, or a half of the queries for later
-// ranks. In a ring of five or more the middle rank meets both kinds while the ring is fullest.
+// Ranks along dp hold the same and send as much. Along tp the first holds and sends the most: where
+// something is not cut evenly, the last parts are smaller. Along cp they send as much, but hold
+// more or less with the halves of blocks that they see: earlier ranks' keys, or a half of the
+// queries for later ranks. In a ring of five or more the middle rank meets both kinds while the
+// ring is fullest.
 bool is_typical(const Grid& grid, int rank) {
   const int64_t cp = grid.size(Axis::kCp);
-  return grid.coordinate(Axis::kDp, rank) == 0 &&
+  return grid.coordinate(Axis::kDp, rank) == 0 && grid.coordinate(Axis::kTp, rank) == 0 &&
          (cp < 5 || grid.coordinate(Axis::kCp, rank) == cp / 2);
 }
 
