@@ -1,5 +1,6 @@
 #include "kernels/onednn.h"
 
+#include <algorithm>
 #include <dnnl.hpp>
 #include <vector>
 
@@ -75,7 +76,7 @@ class State {
   }
 
  private:
-  // Token counts that differ at every step (experts) must not fill the memory.
+  // Shapes that go on changing must not fill the memory.
   static constexpr size_t kMaxPrimitives = 256;
 
   Primitive& find(const MatrixProduct& product, bool recording) {
@@ -90,10 +91,28 @@ class State {
   std::vector<Primitive> primitives_;
 };
 
+// A matrix of one row or column may have any stride; the library wants no less than its extent.
+struct GemmMatrix {
+  char transposed;
+  int64_t leading;
+  GemmMatrix(const MatrixStrides& strides, int64_t num_rows, int64_t num_cols)
+      : transposed(strides.col == 1 ? 'N' : 'T'),
+        leading(strides.col == 1 ? std::max(strides.row, num_cols)
+                                 : std::max(strides.col, num_rows)) {}
+};
+
 }  // namespace
 
 void run_onednn(Stream& stream, const MatrixProduct& product, const MatrixOperands& operands) {
   stream.state<State>().run(stream, product, operands);
+}
+
+bool run_sgemm(const MatrixProduct& product, const float* a, const float* b, float* c) {
+  const auto& [m, n, k, a_strides, b_strides, c_strides, has_bias, accumulate] = product;
+  const GemmMatrix a_matrix(a_strides, m, k), b_matrix(b_strides, k, n);
+  const float beta = accumulate ? 1.0f : 0.0f;
+  return dnnl_sgemm(a_matrix.transposed, b_matrix.transposed, m, n, k, 1.0f, a, a_matrix.leading, b,
+                    b_matrix.leading, beta, c, c_strides.row) == dnnl_success;
 }
 
 }  // namespace nemo::kernels

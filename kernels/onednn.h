@@ -30,4 +30,9 @@ struct MatrixOperands {
 // taken and nothing more.
 void run_onednn(Stream& stream, const MatrixProduct& product, const MatrixOperands& operands);
 
+// The same without bias and without a primitive: for shapes that differ at every call. It runs on
+// the calling thread alone inside a parallel region, else with the calling thread's team. Scratch
+// is the library's own, from the heap; false where there was none.
+bool run_sgemm(const MatrixProduct& product, const float* a, const float* b, float* c);
+
 }  // namespace nemo::kernels

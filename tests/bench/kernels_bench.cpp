@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "kernels/attention.h"
+#include "kernels/grouped_matmul.h"
 #include "kernels/matmul.h"
 #include "lib/device/host.h"
 #include "tests/bench/ceilings.h"
@@ -70,6 +71,42 @@ void bench_linear(Stream& stream, int64_t m, int64_t n, int64_t k, Ceilings& cei
                 [&] { kernels::matmul_backward_weight(stream, dy, x, dw, true); });
 }
 
+// Where the runs of `num_experts` experts end in `num_rows` rows, by chance.
+std::vector<int64_t> random_offsets(uint64_t seed, int64_t num_experts, int64_t num_rows) {
+  std::vector<int64_t> offsets = {0, num_rows};
+  for (int64_t e = 1; e < num_experts; ++e)
+    offsets.push_back(static_cast<int64_t>(philox(seed, e)[0] % (num_rows + 1)));
+  std::ranges::sort(offsets);
+  return offsets;
+}
+
+// Eight experts, with other runs at every call.
+void bench_grouped(Stream& stream, int64_t rows_per_expert, int64_t n, int64_t k,
+                   const Ceilings& ceilings) {
+  constexpr int64_t kExperts = 8;
+  const int64_t m = kExperts * rows_per_expert;
+  const Tensor x = random_tensor(stream, {m, k}, 1),
+               w = random_tensor(stream, {kExperts * n, k}, 2),
+               dy = random_tensor(stream, {m, n}, 3);
+  const Tensor y = poisoned(stream, {m, n}), dx = poisoned(stream, {m, k}),
+               dw = random_tensor(stream, {kExperts * n, k}, 4);
+  std::vector<std::vector<int64_t>> offsets;
+  for (uint64_t seed = 0; seed < 64; ++seed) offsets.push_back(random_offsets(seed, kExperts, m));
+  size_t call = 0;
+  const auto row = [&](const char* name, const auto& product) {
+    const Timing timing = time_calls([&] { product(offsets[call++ % offsets.size()]); });
+    print_row(name, fmt::format("8 of {} x {} x {}", rows_per_expert, n, k), timing,
+              2.0 * static_cast<double>(m * n * k), kFlops, ceilings.multiply_adds);
+  };
+  row("grouped_forward",
+      [&](const auto& runs) { kernels::grouped_matmul_forward(stream, x, w, runs, y); });
+  row("grouped_backward_input",
+      [&](const auto& runs) { kernels::grouped_matmul_backward_input(stream, dy, w, runs, dx); });
+  row("grouped_backward_weight", [&](const auto& runs) {
+    kernels::grouped_matmul_backward_weight(stream, dy, x, runs, dw, true);
+  });
+}
+
 void bench_bias_backward(Stream& stream, int64_t m, int64_t n, const Ceilings& ceilings) {
   const Tensor dy = random_tensor(stream, {m, n}, 1), dbias = poisoned(stream, {n});
   print_row("bias_backward", fmt::format("{} x {}", m, n),
@@ -122,6 +159,10 @@ void bench_all(int num_threads) {
     bench_linear(stream, 2048, n, k, ceilings);
   for (const auto& [n, k] : {std::pair{128, 128}, {512, 128}})
     bench_linear(stream, 256, n, k, ceilings);
+  for (int64_t rows_per_expert : {16, 128, 600}) {
+    bench_grouped(stream, rows_per_expert, 1408, 512, ceilings);
+    bench_grouped(stream, rows_per_expert, 128, 64, ceilings);
+  }
   for (const AttentionSizes& sizes : {AttentionSizes{4, 512, 8, 4, 64},
                                       {1, 2048, 8, 2, 128},
                                       {1, 2048, 8, 8, 64},
