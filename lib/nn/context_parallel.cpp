@@ -30,7 +30,7 @@ Tensor rows(const Tensor& heads, const Range& range) {
   return heads.slice(1, range.begin, range.end);
 }
 
-// Views of [B, S, n, D], queries (or nothing), keys, values.
+// Views of [B, S, n, D]: queries, keys, values; or keys and values.
 Tensor queries(const AttentionSizes& sizes, const Tensor& qkv) {
   return qkv.slice(2, 0, sizes.num_heads);
 }
@@ -46,10 +46,6 @@ Tensor values(const AttentionSizes& sizes, const Tensor& kv) {
 
 Tensor message(Context& ctx, const Shape& shape, const char* name) {
   return Tensor(ctx.stream.arena(), DType::kF32, shape, MemoryCategory::kCommunication, name);
-}
-
-Tensor workspace(Context& ctx, const Shape& shape, const char* name) {
-  return ctx.stream.workspace(DType::kF32, shape, name);
 }
 
 // What this rank's queries see of the keys of rank `source`.
@@ -76,9 +72,9 @@ struct Forward {
     const Tensor seen = rows(kv, block.keys);
     if (source == cp_of(ctx).rank()) return run(q, seen, block.mask, o, lse);
     const Tensor asking = rows(q, block.queries);
-    const Tensor part_o = workspace(ctx, asking.shape(), "attention.part_o");
-    const Tensor part_lse =
-        workspace(ctx, {q.size(0), q.size(2), block.queries.size()}, "attention.part_lse");
+    const Shape lse_shape = {q.size(0), q.size(2), block.queries.size()};
+    const Tensor part_o = ctx.stream.workspace(DType::kF32, asking.shape(), "attention.part_o");
+    const Tensor part_lse = ctx.stream.workspace(DType::kF32, lse_shape, "attention.part_lse");
     run(asking, seen, block.mask, part_o, part_lse);
     kernels::attention_merge(ctx.stream, part_o, part_lse, rows(o, block.queries),
                              lse.slice(2, block.queries.begin, block.queries.end));
@@ -103,7 +99,8 @@ struct Backward {
     const Block block = block_of(cp_of(ctx).rank(), source, q.size(1));
     if (source == cp_of(ctx).rank()) return run(block, kv, dq, dkv);
     if (block.keys.size() < kv.size(1)) kernels::fill(ctx.stream, dkv, 0);
-    const Tensor part = workspace(ctx, rows(q, block.queries).shape(), "attention.part_dq");
+    const Tensor asking = rows(q, block.queries);
+    const Tensor part = ctx.stream.workspace(DType::kF32, asking.shape(), "attention.part_dq");
     run(block, kv, part, dkv);
     kernels::strided_add(ctx.stream, part, rows(dq, block.queries));
   }
@@ -148,8 +145,7 @@ Shift shift(Context& ctx, const Tensor& block, const char* label) {
 }
 
 // The rank whose block is here at a step of the ring.
-int source_at(Context& ctx, int step) {
-  const Communicator& cp = cp_of(ctx);
+int source_at(const Communicator& cp, int step) {
   return (cp.rank() - step + cp.size()) % cp.size();
 }
 
@@ -167,7 +163,7 @@ void visit_ring(Context& ctx, const Tensor& own, const Visit& visit) {
   for (int step = 0; step <= last; ++step) {
     Shift next;
     if (step < last) next = shift(ctx, step == 0 ? packed(ctx, kv) : kv, "cp_kv");
-    visit(source_at(ctx, step), kv);
+    visit(source_at(cp_of(ctx), step), kv);
     kv = next.wait(ctx);
   }
 }
@@ -200,7 +196,7 @@ void visit_gathered(Context& ctx, const Tensor& own, const Visit& visit) {
   visit(cp.rank(), own);
   gathered.wait(ctx.stream);
   for (int step = 1; step < cp.size(); ++step)
-    visit(source_at(ctx, step), block_at(all, source_at(ctx, step)));
+    visit(source_at(cp, step), block_at(all, source_at(cp, step)));
 }
 
 void gathered_backward(Context& ctx, const Backward& backward, const Tensor& kv,
