@@ -74,7 +74,7 @@ bool has_role(const ModelConfig& model, ParamRole role) {
   }
 }
 
-// By arithmetic, where the step cannot be recorded.
+// By arithmetic.
 std::string print_state_memory(const ResolvedRecipe& resolved) {
   std::string out =
       "memory_bytes:  # of the fullest rank of each pipeline stage, without activations\n";
@@ -157,6 +157,12 @@ std::string print_schedule(const ResolvedRecipe& resolved) {
   return out;
 }
 
+// Whether the step runs, and its recording takes no more than a second or two.
+bool can_be_recorded(const ResolvedRecipe& resolved, const std::vector<std::string>& refusals) {
+  constexpr int64_t kMostPasses = 50'000;
+  return refusals.empty() && num_predicted_passes(resolved) <= kMostPasses;
+}
+
 std::string print_refusals(const std::vector<std::string>& lines) {
   if (lines.empty()) return "not_runnable: []\n";
   std::string out = "not_runnable:\n";
@@ -176,8 +182,9 @@ std::string dry_run_document(const ResolvedRecipe& resolved) {
   out += fmt::format("num_active_parameters: {}\n", num_active_parameters(resolved.recipe.model));
   out += fmt::format("num_microbatches: {}\n", sizes.num_microbatches);
   const std::vector<std::string> refusals = not_runnable(resolved);
-  const std::vector<StagePrediction> stages =
-      refusals.empty() ? predict_stages(resolved) : std::vector<StagePrediction>();
+  const std::vector<StagePrediction> stages = can_be_recorded(resolved, refusals)
+                                                  ? predict_stages(resolved)
+                                                  : std::vector<StagePrediction>();
   out += stages.empty() ? print_state_memory(resolved) : print_memory(stages);
   out += print_sharding(resolved.recipe);
   out += print_schedule(resolved);

@@ -7,8 +7,8 @@ namespace nemo {
 
 AdamW::AdamW(Stream& stream, const OptimConfig& config, std::vector<OptimRange> ranges)
     : config_(config), ranges_(std::move(ranges)) {
-  for (const OptimRange& range : ranges_)
-    for (auto* moments : {&moments1_, &moments2_}) {
+  for (auto* moments : {&moments1_, &moments2_})
+    for (const OptimRange& range : ranges_) {
       moments->emplace_back(stream.arena(), DType::kF32, range.param.shape(),
                             MemoryCategory::kOptimizer, "adamw.moment");
       kernels::fill(stream, moments->back(), 0);

@@ -120,6 +120,17 @@ std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run) {
   return stages;
 }
 
+int64_t num_predicted_passes(const ResolvedRecipe& run) {
+  const Grid grid(run.sizes);
+  const Recipe recipe = shortened(run, 0).recipe;
+  const int64_t num_microbatches =
+      recipe.data.global_batch_size / (recipe.data.micro_batch_size * run.sizes.dp);
+  int64_t num_ranks = 0;  // of each stage
+  for (int64_t rank = 0; rank < grid.world() / run.sizes.pp; ++rank)
+    if (is_typical(grid, narrow<int>(rank))) ++num_ranks;
+  return recipe.model.num_layers * num_microbatches * num_ranks;
+}
+
 MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {
   return predict_step(run, rank).memory;
 }
