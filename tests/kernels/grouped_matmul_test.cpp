@@ -30,7 +30,7 @@ const Case kCases[] = {{1, 1, 1, {0, 1}},
                        {0, 3, 2, {0, 0, 0}},
                        {5, 17, 33, {3, 3, 3}},
                        {1103, 65, 31, {3, 900, 917, 1100}},
-                       {70, 531, 1030, {0, 1, 34, 70}}};
+                       {40, 519, 521, {0, 1, 34, 40}}};
 
 // The expert of each row, -1 outside the runs.
 std::vector<int64_t> expert_of_row(const Case& c) {
@@ -157,7 +157,7 @@ TEST_CASE("the grouped products are gradients of each other") {
 TEST_CASE("counts that change at every call") {
   on_every_stream([](Stream& stream) {
     double error = 0;
-    for (int64_t call = 0; call < 300; ++call) {
+    for (int64_t call = 0; call < 60; ++call) {
       Case c = {200, 9, 7, {0}};
       for (int64_t e = 0; e < 4; ++e)
         c.offsets.push_back(c.offsets.back() + static_cast<int64_t>(philox(call, e)[0] % 51));
@@ -224,7 +224,8 @@ TEST_CASE("grouped products refuse offsets that do not fit, other shapes and dty
   Arena arena(Device{}, 1 << 20);
   Stream stream(arena, 1, CpuIsa::kV3);
   const Case c = {5, 3, 2, {0, 2, 5}};
-  const auto& [x, w, dy] = Operands(stream, c);
+  const Operands operands(stream, c);
+  const Tensor x = operands.x, w = operands.w, dy = operands.dy;
   const auto forward = [&](const Offsets& offsets) {
     kernels::grouped_matmul_forward(stream, x, w, offsets, dy);
   };
