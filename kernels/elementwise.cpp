@@ -11,9 +11,11 @@ NEMO_TWINS(convert)
 NEMO_TWINS(sum_squares)
 
 void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out) {
-  expect("add", "a", a, DType::kF32, a.shape());
-  expect("add", "b", b, DType::kF32, a.shape());
-  expect("add", "out", out, DType::kF32, a.shape());
+  NEMO_CHECK(a.dtype() == DType::kF32 || a.dtype() == DType::kF64,
+             "[add] a is {}, expected fp32 or fp64", to_string(a.dtype()));
+  expect("add", "a", a, a.dtype(), a.shape());
+  expect("add", "b", b, a.dtype(), a.shape());
+  expect("add", "out", out, a.dtype(), a.shape());
   NEMO_DISPATCH(stream, add, a, b, out);
 }
 

@@ -6,7 +6,7 @@
 
 namespace nemo::kernels {
 
-// out = a + b; out may alias either.
+// out = a + b; fp32 or fp64; out may alias either.
 void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out);
 
 // x = value; fp32 or fp64.

@@ -37,12 +37,19 @@ std::string print_group(std::vector<int64_t> ranks) {
 std::string print_groups(const Sizes& s) {
   const Grid grid(s);
   const std::vector<std::pair<std::string_view, std::vector<Axis>>> kinds = {
-      {"tp", {Axis::kTp}},           {"cp", {Axis::kCp}},
-      {"dp", {Axis::kDp}},           {"dp_cp", {Axis::kDp, Axis::kCp}},
-      {"pp", {Axis::kPp}},           {"tp_pp", {Axis::kTp, Axis::kPp}},
-      {"ep", {Axis::kEp}},           {"etp", {Axis::kEtp}},
-      {"edp", {Axis::kEdp}},         {"dp_replicate", {Axis::kDpReplicate}},
-      {"dp_shard", {Axis::kDpShard}}};
+      {"tp", {Axis::kTp}},
+      {"cp", {Axis::kCp}},
+      {"dp", {Axis::kDp}},
+      {"dp_cp", {Axis::kDp, Axis::kCp}},
+      {"pp", {Axis::kPp}},
+      {"tp_pp", {Axis::kTp, Axis::kPp}},
+      {"ep", {Axis::kEp}},
+      {"etp", {Axis::kEtp}},
+      {"edp", {Axis::kEdp}},
+      {"dp_replicate", {Axis::kDpReplicate}},
+      {"dp_shard", {Axis::kDpShard}},
+      {"tp_cp", {Axis::kTp, Axis::kCp}},
+      {"etp_ep", {Axis::kEtp, Axis::kEp}}};
   std::string out = "groups:\n";
   for (const auto& [name, axes] : kinds) {
     std::vector<std::string> groups;
@@ -69,6 +76,10 @@ bool has_role(const ModelConfig& model, ParamRole role) {
     case ParamRole::kMlpUp:
     case ParamRole::kMlpDown:
       return model.moe.num_experts == 0;
+    case ParamRole::kRouter:
+    case ParamRole::kExpertUp:
+    case ParamRole::kExpertDown:
+      return model.moe.num_experts > 0;
     default:
       return true;
   }
@@ -118,18 +129,18 @@ std::string print_communication(const std::vector<StagePrediction>& stages) {
   return out;
 }
 
-// What tp makes of each kind of logical tensor the model has; experts have an axis of their own.
+// What tp and etp make of each kind of logical tensor the model has. Whole experts go to ep ranks.
 std::string print_sharding(const Recipe& recipe) {
-  const Sharding sharding(recipe, 0);
-  std::string out = "sharding:  # over tp: dim 0 is rows (outputs), dim 1 columns (inputs)\n";
+  const Sharding sharding(recipe, {});
+  std::string out = "sharding:  # dim 0 is rows (outputs), dim 1 columns (inputs)\n";
   for (const ShardingRow& row : sharding_table()) {
     if (!has_role(recipe.model, row.role)) continue;
     const std::string dim = row.dim == SplitDim::kNone   ? "null"
                             : row.dim == SplitDim::kRows ? "0"
                                                          : "1";
-    out += fmt::format("  {}: {{axis: tp, dim: {}, parts: {}, replicas: {}, sum_replicas: {}}}\n",
-                       row.name, dim, sharding.num_parts(row.role), sharding.num_replicas(row.role),
-                       sharding.sums_replicas(row.role));
+    out += fmt::format("  {}: {{axis: {}, dim: {}, parts: {}, replicas: {}, sum_replicas: {}}}\n",
+                       row.name, to_string(row.axis), dim, sharding.num_parts(row.role),
+                       sharding.num_replicas(row.role), sharding.sums_replicas(row.role));
   }
   return out;
 }

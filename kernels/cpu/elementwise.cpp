@@ -37,6 +37,16 @@ void copy_bytes(Stream& stream, const Tensor& from, const Tensor& to) {
                   });
 }
 
+template <typename T>
+void add_elements(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out) {
+  parallel_pieces(
+      stream, a.numel(), kGrain, 3 * a.bytes(),
+      [a = a.data<T>(), b = b.data<T>(), out = out.data<T>()](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) out[i] = a[i] + b[i];
+      });
+}
+
 double chunk_squares(const float* x, int64_t n) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -50,13 +60,10 @@ double chunk_squares(const float* x, int64_t n) {
 }  // namespace
 
 void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out) {
-  using T = float;
-  parallel_pieces(
-      stream, a.numel(), kGrain, 3 * a.bytes(),
-      [a = a.data<T>(), b = b.data<T>(), out = out.data<T>()](int64_t begin, int64_t end) {
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) store(load(a + i) + load(b + i), out + i);
-      });
+  if (a.dtype() == DType::kF64)
+    add_elements<double>(stream, a, b, out);
+  else
+    add_elements<float>(stream, a, b, out);
 }
 
 void fill(Stream& stream, const Tensor& x, float value) {

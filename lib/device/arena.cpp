@@ -1,6 +1,7 @@
 #include "lib/device/arena.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "lib/core/error.h"
@@ -46,8 +47,7 @@ Arena::Arena(Device device, int64_t capacity)
 Arena::Arena(AddressRange range) : Arena(Device{}, std::move(range)) {}
 
 Arena::Arena(Device device, AddressRange range) : device_(device), range_(std::move(range)) {
-  free_blocks_.reserve(1024);
-  free_blocks_.push_back({0, range_.bytes / kAlignment * kAlignment});
+  add_free(0, range_.bytes / kAlignment * kAlignment);
 }
 
 Arena::~Arena() {
@@ -83,43 +83,46 @@ void Arena::free(Allocation* allocation) {
   if (mapped()) ASAN_POISON_MEMORY_REGION(allocation->data, allocation->bytes);
   report_.live[static_cast<size_t>(allocation->category)] -= allocation->bytes;
   report_.live_total -= allocation->bytes;
-  give_block({allocation->data - range_.begin, allocation->bytes});
+  give_block(allocation->data - range_.begin, allocation->bytes);
   unused_.push_back(allocation);
 }
 
 // The smallest block that fits, lowest address first, so that the high-water mark stays low.
 int64_t Arena::take_block(int64_t bytes) {
-  auto best = free_blocks_.end();
-  for (auto block = free_blocks_.begin(); block != free_blocks_.end(); ++block) {
-    if (block->bytes < bytes || (best != free_blocks_.end() && block->bytes >= best->bytes))
-      continue;
-    best = block;
-    if (best->bytes == bytes) break;
-  }
-  if (best == free_blocks_.end()) return -1;
-  const int64_t offset = best->offset;
-  best->offset += bytes;
-  best->bytes -= bytes;
-  if (best->bytes == 0) free_blocks_.erase(best);
+  const auto best = free_by_size_.lower_bound({bytes, 0});
+  if (best == free_by_size_.end()) return -1;
+  const auto [size, offset] = *best;
+  remove_free(offset, size);
+  if (size > bytes) add_free(offset + bytes, size - bytes);
   return offset;
 }
 
-void Arena::give_block(Block block) {
-  auto next = std::lower_bound(
-      free_blocks_.begin(), free_blocks_.end(), block.offset,
-      [](const Block& free_block, int64_t offset) { return free_block.offset < offset; });
-  const bool joins_next = next != free_blocks_.end() && block.offset + block.bytes == next->offset;
-  if (joins_next) {
-    next->offset = block.offset;
-    next->bytes += block.bytes;
-  } else {
-    next = free_blocks_.insert(next, block);
+void Arena::give_block(int64_t offset, int64_t bytes) {
+  const auto next = free_by_offset_.lower_bound(offset);
+  if (next != free_by_offset_.begin()) {
+    const auto [previous, size] = *std::prev(next);
+    if (previous + size == offset) {
+      remove_free(previous, size);
+      offset = previous;
+      bytes += size;
+    }
   }
-  if (next == free_blocks_.begin()) return;
-  auto previous = next - 1;
-  if (previous->offset + previous->bytes != next->offset) return;
-  previous->bytes += next->bytes;
-  free_blocks_.erase(next);
+  if (next != free_by_offset_.end() && offset + bytes == next->first) {
+    const int64_t size = next->second;
+    remove_free(next->first, size);
+    bytes += size;
+  }
+  add_free(offset, bytes);
+}
+
+void Arena::add_free(int64_t offset, int64_t bytes) {
+  free_by_offset_.emplace(offset, bytes);
+  free_by_size_.emplace(bytes, offset);
+}
+
+void Arena::remove_free(int64_t offset, int64_t bytes) {
+  free_by_offset_.erase(offset);
+  free_by_size_.erase({bytes, offset});
 }
 
 Allocation* Arena::new_allocation() {

@@ -1,13 +1,17 @@
 // The memory of one rank: one reserved address range, handed out in named, counted buffers.
 //
-// Allocation is best fit over a sorted free list with coalescing, so the same sequence of requests
+// Allocation is best fit over the free blocks, which coalesce, so the same sequence of requests
 // always lands at the same addresses, and a steady-state step takes nothing from the system. Freed
 // ranges are poisoned for AddressSanitizer. One thread only: the rank's own.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <memory_resource>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "lib/device/address_range.h"
@@ -81,21 +85,22 @@ class Arena {
 
  private:
   friend class Buffer;
-  struct Block {
-    int64_t offset;
-    int64_t bytes;
-  };
-
   Arena(Device device, AddressRange range);
   bool mapped() const { return device_.kind != DeviceKind::kRecord; }
   void free(Allocation* allocation);
   int64_t take_block(int64_t bytes);
-  void give_block(Block block);
+  void give_block(int64_t offset, int64_t bytes);
+  void add_free(int64_t offset, int64_t bytes);
+  void remove_free(int64_t offset, int64_t bytes);
   Allocation* new_allocation();
 
   Device device_;
   AddressRange range_;
-  std::vector<Block> free_blocks_;  // sorted by offset, never adjacent; the last one is open-ended
+  // Free blocks, never adjacent, the last one open-ended: their bytes by offset, and (bytes,
+  // offset). The nodes stay in a pool, so that a steady state takes none from the system.
+  std::pmr::unsynchronized_pool_resource nodes_;
+  std::pmr::map<int64_t, int64_t> free_by_offset_{&nodes_};
+  std::pmr::set<std::pair<int64_t, int64_t>> free_by_size_{&nodes_};
   std::vector<std::unique_ptr<Allocation>> pool_;
   std::vector<Allocation*> unused_;
   MemoryReport report_;

@@ -16,10 +16,11 @@ struct GroupAxes {
 };
 
 // The groups of two axes, in the order in which DeviceMesh keeps them behind the single axes.
-constexpr std::array<GroupAxes, 3> kProducts = {{
+constexpr std::array<GroupAxes, 4> kProducts = {{
     {"dp_cp", {Axis::kDp, Axis::kCp}},
-    {"tp_pp", {Axis::kTp, Axis::kPp}},
     {"dp_shard_cp", {Axis::kDpShard, Axis::kCp}},
+    {"tp_cp", {Axis::kTp, Axis::kCp}},
+    {"etp_ep", {Axis::kEtp, Axis::kEp}},
 }};
 
 }  // namespace

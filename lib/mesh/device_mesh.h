@@ -25,8 +25,9 @@ class DeviceMesh {
   Communicator& operator[](Axis axis) const { return *groups_[static_cast<size_t>(axis)]; }
   // The same along two axes, in order of world ranks.
   Communicator& dp_cp() const { return *groups_[kDpCp]; }             // reduces dense gradients
-  Communicator& tp_pp() const { return *groups_[kTpPp]; }             // holds one whole model
   Communicator& dp_shard_cp() const { return *groups_[kDpShardCp]; }  // shards dense weights
+  Communicator& tp_cp() const { return *groups_[kTpCp]; }             // hold one micro batch
+  Communicator& etp_ep() const { return *groups_[kEtpEp]; }           // hold every expert once
 
   // A line for every group this rank is in, by world ranks: "dp: 1 of [0, 4]".
   std::string to_string() const;
@@ -34,12 +35,14 @@ class DeviceMesh {
  private:
   static constexpr size_t kNumAxes = 9;
   static constexpr size_t kDpCp = kNumAxes;
-  static constexpr size_t kTpPp = kNumAxes + 1;
-  static constexpr size_t kDpShardCp = kNumAxes + 2;
+  static constexpr size_t kDpShardCp = kNumAxes + 1;
+  static constexpr size_t kTpCp = kNumAxes + 2;
+  static constexpr size_t kEtpEp = kNumAxes + 3;
+  static constexpr size_t kNumGroups = kNumAxes + 4;
 
   Communicator& world_;
   Grid grid_;
-  std::array<std::unique_ptr<Communicator>, kNumAxes + 3> groups_;
+  std::array<std::unique_ptr<Communicator>, kNumGroups> groups_;
 };
 
 }  // namespace nemo

@@ -48,8 +48,12 @@ class Builder {
     const Norm attention_norm = norm(name + ".attention_norm");
     Attention attention = this->attention(name + ".attention");
     const Norm mlp_norm = norm(name + ".mlp_norm");
-    const Mlp mlp = this->mlp(name + ".mlp");
-    return layer_of(name, {unit}, Block(attention_norm, std::move(attention), mlp_norm, mlp));
+    if (config_.moe.num_experts == 0)
+      return layer_of(name, {unit},
+                      Block(attention_norm, std::move(attention), mlp_norm, mlp(name + ".mlp")));
+    return layer_of(
+        name, {unit},
+        Block(attention_norm, std::move(attention), mlp_norm, moe(name + ".moe", index)));
   }
 
   // A tied head uses the embedding's table; a stage without the embedding holds a copy of it.
@@ -100,6 +104,36 @@ class Builder {
     return Mlp(config_.activation, up, output_linear(name + ".down", ParamRole::kMlpDown, rows));
   }
 
+  Moe moe(const std::string& name, int64_t layer) {
+    const MoeConfig& moe = config_.moe;
+    const ParamId router =
+        params_.add(name + ".router.weight", {normal(name + ".router.weight", ParamRole::kRouter,
+                                                     {moe.num_experts, config_.hidden_size})});
+    return Moe(Router({.num_experts = moe.num_experts,
+                       .top_k = moe.top_k,
+                       .pre_softmax = moe.router_pre_softmax,
+                       .aux_loss_coeff = moe.aux_loss_coeff,
+                       .z_loss_coeff = moe.z_loss_coeff,
+                       .layer = layer},
+                      router),
+               {moe.num_experts, moe.capacity_factor, layer}, experts(name + ".experts"));
+  }
+
+  // Of each expert that this rank holds: gate above up in one matrix, down in another.
+  Experts experts(const std::string& name) {
+    const int64_t width = config_.moe.ffn_hidden_size, h = config_.hidden_size;
+    const Range mine = params_.experts(config_.moe.num_experts);
+    std::vector<LogicalTensor> up, down;
+    for (int64_t e = mine.begin; e < mine.end; ++e) {
+      const std::string expert = name + "." + std::to_string(e);
+      up.push_back(normal(expert + ".gate.weight", ParamRole::kExpertUp, {width, h}));
+      up.push_back(normal(expert + ".up.weight", ParamRole::kExpertUp, {width, h}));
+      down.push_back(output(expert + ".down.weight", ParamRole::kExpertDown, {h, width}));
+    }
+    const ParamId up_id = params_.add(name + ".gate_up.weight", up);
+    return Experts(up_id, params_.add(name + ".down.weight", down), mine.size());
+  }
+
   struct Rows {
     std::string name;
     ParamRole role;
@@ -118,13 +152,10 @@ class Builder {
     return ColumnLinear(weight, gpt_ ? params_.add(name + ".bias", biases) : kNoParam);
   }
 
-  // A product back into the residual stream, [h, in]. Its initial deviation is divided by
-  // sqrt(2 layers), so that the stream's variance does not grow with depth (GPT-2; Megatron-LM).
+  // A product back into the residual stream, [h, in].
   RowLinear output_linear(const std::string& name, ParamRole role, int64_t in) {
-    const double depth = 2 * static_cast<double>(config_.num_layers);
-    LogicalTensor weight = normal(name + ".weight", role, {config_.hidden_size, in});
-    weight.init_std = static_cast<float>(config_.init_std / std::sqrt(depth));
-    const ParamId id = params_.add(name + ".weight", {weight});
+    const ParamId id =
+        params_.add(name + ".weight", {output(name + ".weight", role, {config_.hidden_size, in})});
     if (!gpt_) return RowLinear(id, kNoParam);
     const LogicalTensor bias = {
         name + ".bias", ParamRole::kOutputBias, {config_.hidden_size}, Init::kZeros};
@@ -139,6 +170,15 @@ class Builder {
 
   LogicalTensor normal(const std::string& name, ParamRole role, const Shape& shape) const {
     return {name, role, shape, Init::kNormal, static_cast<float>(config_.init_std)};
+  }
+
+  // The matrix of such a product. Its initial deviation is divided by sqrt(2 layers), so that the
+  // stream's variance does not grow with depth (GPT-2; Megatron-LM).
+  LogicalTensor output(const std::string& name, ParamRole role, const Shape& shape) const {
+    LogicalTensor tensor = normal(name, role, shape);
+    const double depth = 2 * static_cast<double>(config_.num_layers);
+    tensor.init_std = static_cast<float>(config_.init_std / std::sqrt(depth));
+    return tensor;
   }
 
   template <typename Module>

@@ -1,7 +1,8 @@
-// The families llama and gpt as lists of closed layers: embedding, blocks, head.
+// The families llama, mixtral and gpt as lists of closed layers: embedding, blocks, head.
 //
-//   llama: RMSNorm, rotary positions, grouped queries, SwiGLU, no biases
-//   gpt:   LayerNorm, learned positions, GELU, biases
+//   llama:   RMSNorm, rotary positions, grouped queries, SwiGLU, no biases
+//   mixtral: as llama, with a mixture of experts in the place of each MLP
+//   gpt:     LayerNorm, learned positions, GELU, biases
 // Any contiguous runs of layers can be built alone, as the chunks of a pipeline rank; names and
 // initial values do not depend on how the model is cut.
 #pragma once

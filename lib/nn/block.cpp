@@ -4,19 +4,22 @@
 
 namespace nemo {
 
-Tensor Block::forward(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const {
+template <typename FeedForward>
+Tensor Block<FeedForward>::forward(Context& ctx, const MicroBatch& batch, const Tensor& x,
+                                   Saved& saved) const {
   Tensor normed = attention_norm_.forward(ctx, x, saved.attention_norm);
   const Tensor attended = attention_.forward(ctx, batch, normed, saved.attention);
   normed = mlp_norm_.forward_add(ctx, x, attended, saved.mlp_norm);
   const Tensor residual = saved.mlp_norm.x;
-  Tensor y = mlp_.forward(ctx, normed, saved.mlp);
+  Tensor y = mlp_.forward(ctx, batch, normed, saved.mlp);
   kernels::add(ctx.stream, residual, y, y);
   return y;
 }
 
-Tensor Block::backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
-                             Deferred& deferred) const {
-  Tensor dnormed = mlp_.backward_input(ctx, dy, std::move(saved.mlp), deferred.mlp);
+template <typename FeedForward>
+Tensor Block<FeedForward>::backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy,
+                                          Saved saved, Deferred& deferred) const {
+  Tensor dnormed = mlp_.backward_input(ctx, batch, dy, std::move(saved.mlp), deferred.mlp);
   const Tensor dresidual =
       mlp_norm_.backward_input(ctx, dnormed, dy, std::move(saved.mlp_norm), deferred.mlp_norm);
   dnormed = attention_.backward_input(ctx, batch, dresidual, std::move(saved.attention),
@@ -25,9 +28,13 @@ Tensor Block::backward_input(Context& ctx, const MicroBatch& batch, const Tensor
                                         deferred.attention_norm);
 }
 
-void Block::backward_weight(Context& ctx, const MicroBatch&, Deferred deferred) const {
+template <typename FeedForward>
+void Block<FeedForward>::backward_weight(Context& ctx, const MicroBatch&, Deferred deferred) const {
   mlp_.backward_weight(ctx, std::move(deferred.mlp));
   attention_.backward_weight(ctx, std::move(deferred.attention));
 }
+
+template class Block<Mlp>;
+template class Block<Moe>;
 
 }  // namespace nemo

@@ -1,29 +1,31 @@
-// One transformer block, pre-norm, closed: x in, x out.
-//   r = x + attention(norm(x))      y = r + mlp(norm(r))
+// One transformer block, pre-norm, closed: x in, x out. FeedForward: Mlp or Moe.
+//   r = x + attention(norm(x))      y = r + feed_forward(norm(r))
 #pragma once
 
 #include "lib/nn/attention.h"
 #include "lib/nn/mlp.h"
+#include "lib/nn/moe.h"
 #include "lib/nn/norm.h"
 
 namespace nemo {
 
+template <typename FeedForward>
 class Block {
  public:
   struct Saved {
     Norm::Saved attention_norm;
     Attention::Saved attention;
     Norm::Saved mlp_norm;
-    Mlp::Saved mlp;
+    typename FeedForward::Saved mlp;
   };
   struct Deferred {
     Norm::Deferred attention_norm;
     Attention::Deferred attention;
     Norm::Deferred mlp_norm;
-    Mlp::Deferred mlp;
+    typename FeedForward::Deferred mlp;
   };
 
-  Block(Norm attention_norm, Attention attention, Norm mlp_norm, Mlp mlp)
+  Block(Norm attention_norm, Attention attention, Norm mlp_norm, FeedForward mlp)
       : attention_norm_(attention_norm),
         attention_(std::move(attention)),
         mlp_norm_(mlp_norm),
@@ -38,7 +40,10 @@ class Block {
   Norm attention_norm_;
   Attention attention_;
   Norm mlp_norm_;
-  Mlp mlp_;
+  FeedForward mlp_;
 };
+
+extern template class Block<Mlp>;
+extern template class Block<Moe>;
 
 }  // namespace nemo

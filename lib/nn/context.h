@@ -3,6 +3,7 @@
 
 #include "lib/device/stream.h"
 #include "lib/mesh/device_mesh.h"
+#include "lib/nn/router_state.h"
 #include "lib/nn/weights.h"
 #include "lib/recipe/schema.h"
 
@@ -37,8 +38,13 @@ struct Context {
   // What the sum of the tokens' losses is multiplied by to give what is differentiated:
   // 1 / (target tokens of the global batch), times the loss scale.
   float loss_weight = 1;
+  // The same for auxiliary losses, which are means of a micro batch: 1 / (micro batches of the
+  // global batch), times the loss scale.
+  double aux_loss_weight = 1;
   // [1] fp64; the head adds the sum of the tokens' losses.
   Tensor loss_sum;
+  // Of a model with experts.
+  const RouterState* routers = nullptr;
 
   Tensor activation(const Shape& shape, const char* name, DType dtype = DType::kF32) {
     return Tensor(stream.arena(), dtype, shape, MemoryCategory::kActivations, name);

@@ -12,12 +12,13 @@ kernels::Gelu gelu_kind(Activation activation) {
 
 }  // namespace
 
-Tensor Mlp::forward(Context& ctx, const Tensor& x, Saved& saved) const {
+Tensor Mlp::forward(Context& ctx, const MicroBatch&, const Tensor& x, Saved& saved) const {
   saved.up_out = up_.forward(ctx, x, saved.up);
   return down_.forward(ctx, activate(ctx, saved.up_out), saved.down);
 }
 
-Tensor Mlp::backward_input(Context& ctx, const Tensor& dy, Saved saved, Deferred& deferred) const {
+Tensor Mlp::backward_input(Context& ctx, const MicroBatch&, const Tensor& dy, Saved saved,
+                           Deferred& deferred) const {
   const Tensor dact = down_.backward_input(ctx, dy, std::move(saved.down), deferred.down);
   const Tensor dup_out = activate_backward(ctx, dact, saved.up_out);
   return up_.backward_input(ctx, dup_out, std::move(saved.up), deferred.up);

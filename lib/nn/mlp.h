@@ -22,8 +22,9 @@ class Mlp {
   Mlp(Activation activation, ColumnLinear up, RowLinear down)
       : activation_(activation), up_(up), down_(down) {}
 
-  Tensor forward(Context& ctx, const Tensor& x, Saved& saved) const;
-  Tensor backward_input(Context& ctx, const Tensor& dy, Saved saved, Deferred& deferred) const;
+  Tensor forward(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const;
+  Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
+                        Deferred& deferred) const;
   void backward_weight(Context& ctx, Deferred deferred) const;
 
  private:

@@ -27,7 +27,15 @@ enum class ParamRole {
   kMlpDown,            // [h, ffn]
   kOutputBias,         // [h]: added once, after the products of kAttentionOut and kMlpDown
   kHead,               // [vocab, h]
+  kRouter,             // [experts, h]
+  kExpertUp,           // [ffn, h] of one expert; gate and up alike
+  kExpertDown,         // [h, ffn] of one expert
 };
+
+// Expert weights are on other ranks than dense ones, and see other tokens.
+constexpr bool is_expert(ParamRole role) {
+  return role == ParamRole::kExpertUp || role == ParamRole::kExpertDown;
+}
 
 enum class Init { kZeros, kOnes, kNormal };
 
@@ -51,11 +59,14 @@ class Partition {
  public:
   virtual ~Partition() = default;
   virtual Slice slice(const LogicalTensor& tensor) const = 0;
+  // The experts of which it holds slices.
+  virtual Range experts(int64_t num_experts) const = 0;
 };
 
 class WholePartition : public Partition {
  public:
   Slice slice(const LogicalTensor& tensor) const override;
+  Range experts(int64_t num_experts) const override { return {0, num_experts}; }
 };
 
 using ParamId = int;
@@ -73,6 +84,8 @@ struct Param {
   std::vector<ParamPart> parts;
   int unit;    // that it is gathered and reduced with
   bool decay;  // matrices decay, vectors do not
+
+  bool is_expert() const { return nemo::is_expert(parts[0].tensor.role); }
 };
 
 // The parameters of one stage, in the order of forward, cut into units (embedding, blocks, head).
@@ -90,6 +103,9 @@ class ParamSet {
   int num_params() const { return static_cast<int>(params_.size()); }
   int num_units() const { return static_cast<int>(unit_names_.size()); }
   const std::string& unit_name(int unit) const { return unit_names_[static_cast<size_t>(unit)]; }
+  // Those of which this rank holds slices.
+  Range experts(int64_t num_experts) const { return partition_.experts(num_experts); }
+
   // Local elements.
   int64_t numel() const;
 

@@ -1,9 +1,11 @@
-// Data parallelism with replicated state (DDP): every rank holds all weights and all gradients, and
-// gradients are summed over the group in buckets, from the last unit to the first, as they become
-// final.
+// Data parallelism with replicated state (DDP): every rank holds all weights and all gradients of
+// its share of the model, and gradients are summed in buckets, from the last unit to the first, as
+// they become final: dense ones over the ranks that hold the dense weights, experts over those that
+// hold the same experts.
 //
-// Weights and gradients each live in one flat buffer in the order of forward; a bucket is a range
-// of the gradients' buffer, so reducing it copies nothing (unless bucket views are turned off).
+// Weights and gradients of either kind each live in one flat buffer in the order of forward; a
+// bucket is a range of the gradients' buffer, so reducing it copies nothing (unless bucket views
+// are turned off).
 #pragma once
 
 #include <vector>
@@ -23,9 +25,9 @@ struct DataParallelOptions {
 
 class DataParallel final : public ParameterState {
  public:
-  // params and group must outlive this. Weights are uninitialised.
-  DataParallel(Stream& stream, const ParamSet& params, Communicator& group,
-               const DataParallelOptions& options);
+  // params and groups must outlive this. Weights are uninitialised.
+  DataParallel(Stream& stream, const ParamSet& params, Communicator& dense_group,
+               Communicator& expert_group, const DataParallelOptions& options);
 
   void gather_ahead(int) override {}
   void acquire(int) override {}
@@ -40,6 +42,7 @@ class DataParallel final : public ParameterState {
 
  private:
   struct Bucket {
+    Communicator* group;
     Tensor grads;     // a range of the flat buffer
     Tensor staged;    // its copy, without bucket views
     int num_units;    // that must be final
@@ -47,20 +50,24 @@ class DataParallel final : public ParameterState {
     Work work;
   };
 
-  void make_buckets(const ParamSet& params, const std::vector<int64_t>& offsets);
+  // Parameters of one kind, in order, and where each begins in their flat buffers.
+  struct Flat {
+    std::vector<ParamId> ids;
+    std::vector<int64_t> offsets;  // one more, the size
+  };
+  void add_kind(const ParamSet& params, bool experts, Communicator& group);
+  void add_buckets(const ParamSet& params, const Flat& flat, const Tensor& grads,
+                   Communicator& group);
   void reduce(Bucket& bucket);
 
   Stream& stream_;
-  Communicator& group_;
   DataParallelOptions options_;
-  Tensor flat_weights_;
-  Tensor flat_grads_;
   std::vector<Tensor> weights_;
   std::vector<Tensor> grads_;
   std::vector<bool> used_;  // in this step
   std::vector<OptimRange> ranges_;
-  std::vector<Bucket> buckets_;  // in the order in which they become final
-  std::vector<size_t> bucket_of_unit_;
+  std::vector<Bucket> buckets_;  // of a kind in the order in which they become final
+  std::vector<std::vector<size_t>> buckets_of_unit_;
 };
 
 }  // namespace nemo

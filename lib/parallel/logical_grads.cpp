@@ -68,11 +68,17 @@ LogicalGrads::LogicalGrads(Stream& stream, const ParamSet& params, const Shardin
 void LogicalGrads::add_part(const Sharding& sharding, ParamRole role, const Tensor& grad) {
   const bool tied = tied_table_ && role == ParamRole::kTokenEmbedding;
   const bool is_copy = tied && mesh_.coordinate(Axis::kPp) > 0;
-  if (sharding.is_first_replica(role) && !is_copy) counted_.push_back(grad);
+  if (is_first_holder(sharding, role) && !is_copy) counted_.push_back(grad);
   if (tied && end_stages_->size() > 1) over_end_stages_.grads.push_back(grad);
   if (!sharding.sums_replicas(role)) return;
   const bool all_tp_ranks = sharding.num_replicas(role) == over_tp_.group.size();
   (all_tp_ranks ? over_tp_ : over_kv_replicas_).grads.push_back(grad);
+}
+
+bool LogicalGrads::is_first_holder(const Sharding& sharding, ParamRole role) const {
+  if (is_expert(role)) return mesh_.coordinate(Axis::kEdp) == 0;
+  return mesh_.coordinate(Axis::kDp) == 0 && mesh_.coordinate(Axis::kCp) == 0 &&
+         sharding.is_first_replica(role);
 }
 
 void LogicalGrads::sum_replicas() {
@@ -92,7 +98,7 @@ void LogicalGrads::sum_replicas() {
 
 double LogicalGrads::norm() const {
   double sum = sum_of_squares(stream_, counted_);
-  mesh_.tp_pp()
+  mesh_.world()
       .all_reduce(Tensor(&sum, DType::kF64, {1}), ReduceOp::kSum, "grad_norm")
       .wait(stream_);
   return std::sqrt(sum);

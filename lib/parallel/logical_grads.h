@@ -21,7 +21,8 @@ class LogicalGrads {
 
   // Once the gradients are summed over the ranks that saw other samples.
   void sum_replicas();
-  // After that: the L2 norm over every logical element, the same on every rank.
+  // After that: the L2 norm over every logical element, the same on every rank. Collective over the
+  // world: experts are spread over ranks that hold the same dense weights.
   double norm() const;
 
  private:
@@ -33,6 +34,8 @@ class LogicalGrads {
   };
 
   void add_part(const Sharding& sharding, ParamRole role, const Tensor& grad);
+  // Whether no rank before this one along the axes that replicate the weights holds the same.
+  bool is_first_holder(const Sharding& sharding, ParamRole role) const;
 
   Stream& stream_;
   const DeviceMesh& mesh_;

@@ -11,7 +11,10 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
       div_exact(data.global_batch_size, data.micro_batch_size * mesh[Axis::kDp].size());
   ParallelModel result;
   // 1. What this rank holds of each logical tensor.
-  result.sharding = std::make_unique<Sharding>(recipe, mesh.coordinate(Axis::kTp));
+  result.sharding =
+      std::make_unique<Sharding>(recipe, ShardingRank{.tp = mesh.coordinate(Axis::kTp),
+                                                      .etp = mesh.coordinate(Axis::kEtp),
+                                                      .ep = mesh.coordinate(Axis::kEp)});
   // 2. Its layers, with the parameters they declare.
   Model model =
       build_model(recipe.model, recipe.data.seq_length,
@@ -19,9 +22,9 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
                   *result.sharding, stream.arena());
   result.params = std::make_unique<ParamSet>(std::move(model.params));
   // 3. Where weights and gradients live, and how gradients are reduced: over dp x cp, because cp
-  //    peers hold the same weights and see other tokens.
+  //    peers hold the same weights and see other tokens; those of experts over edp.
   result.state = std::make_unique<DataParallel>(
-      stream, *result.params, mesh.dp_cp(),
+      stream, *result.params, mesh.dp_cp(), mesh[Axis::kEdp],
       DataParallelOptions{.bucket_size_mb = recipe.parallel.bucket_size_mb,
                           .overlap_grad_reduce = recipe.parallel.overlap_grad_reduce,
                           .gradient_as_bucket_view = recipe.parallel.gradient_as_bucket_view});
@@ -33,8 +36,9 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
   // 5. The layers as chunks of a pipeline, which may be of one rank.
   result.pipeline =
       std::make_unique<Pipeline>(std::move(model.chunks), recipe, num_microbatches, mesh);
-  // 6. The optimizer, over what this rank updates.
+  // 6. The optimizer, over what this rank updates, and what routers keep beside weights.
   result.optimizer = std::make_unique<AdamW>(stream, recipe.optim, result.state->ranges());
+  if (recipe.model.moe.num_experts > 0) result.routers = make_router_state(stream, recipe.model);
   return result;
 }
 

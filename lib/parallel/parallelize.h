@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "lib/mesh/device_mesh.h"
 #include "lib/model/transformer.h"
@@ -20,6 +21,7 @@ struct ParallelModel {
   std::unique_ptr<LogicalGrads> grads;
   std::unique_ptr<Pipeline> pipeline;
   std::unique_ptr<AdamW> optimizer;
+  std::optional<RouterState> routers;  // of a model with experts
 };
 
 // Weights are uninitialised. The mesh must outlive the result.

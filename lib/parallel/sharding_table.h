@@ -1,10 +1,12 @@
-// THE sharding table: which dim of each kind of logical tensor is divided among the tp ranks, and
-// what becomes of the gradients of what is not.
+// THE sharding table: which dim of each kind of logical tensor is divided among the ranks of which
+// axis, and what becomes of the gradients of what is not. Whole experts are divided among the ep
+// ranks beside that.
 #pragma once
 
 #include <span>
 #include <string_view>
 
+#include "lib/mesh/grid.h"
 #include "lib/nn/param.h"
 #include "lib/recipe/resolve.h"
 
@@ -22,6 +24,7 @@ enum class ReplicaGrad : uint8_t {
 struct ShardingRow {
   ParamRole role;
   std::string_view name;
+  Axis axis;  // kTp or kEtp
   SplitDim dim;
   ReplicaGrad replica_grad;
 };
@@ -29,23 +32,40 @@ struct ShardingRow {
 // A row for each role.
 std::span<const ShardingRow> sharding_table();
 
-// The table made concrete for one tp rank of a layout. Ranks that share a slice are neighbours.
+// A rank's coordinates in what divides weights.
+struct ShardingRank {
+  int64_t tp = 0;
+  int64_t etp = 0;
+  int64_t ep = 0;
+};
+
+// The table made concrete for one rank of a layout. Ranks that share a slice are neighbours.
 class Sharding final : public Partition {
  public:
-  Sharding(const Recipe& recipe, int64_t tp_rank);
+  Sharding(const Recipe& recipe, const ShardingRank& rank);
 
   Slice slice(const LogicalTensor& tensor) const override;
+  Range experts(int64_t num_experts) const override;
 
-  // Slices that tensors of the role are cut into, and tp ranks that hold each of them.
+  // Slices that tensors of the role are cut into, and ranks of the axis that hold each of them.
   int64_t num_parts(ParamRole role) const;
-  int64_t num_replicas(ParamRole role) const { return tp_size_ / num_parts(role); }
-  bool is_first_replica(ParamRole role) const { return tp_rank_ % num_replicas(role) == 0; }
+  int64_t num_replicas(ParamRole role) const { return axis_of(role).size / num_parts(role); }
+  bool is_first_replica(ParamRole role) const {
+    return axis_of(role).rank % num_replicas(role) == 0;
+  }
   // Whether the replicas' gradients must be added up.
   bool sums_replicas(ParamRole role) const;
 
  private:
-  int64_t tp_size_;
-  int64_t tp_rank_;
+  struct AxisRank {
+    int64_t size;
+    int64_t rank;
+  };
+  const AxisRank& axis_of(ParamRole role) const { return is_expert(role) ? etp_ : tp_; }
+
+  AxisRank tp_;
+  AxisRank etp_;
+  AxisRank ep_;
   int64_t num_query_groups_;
   bool sequence_parallel_;
 };

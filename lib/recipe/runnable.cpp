@@ -42,7 +42,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
       "parallel.pp_schedule",
       fmt::format("gpipe with {} micro batches in flight", resolved.sizes.num_microbatches),
       fmt::format("{} of them, or 1f1b,", kMostInFlight));
-  need(p.ep_size == 1, "parallel.ep_size", p.ep_size, "1");
   need(p.dp_replicate_size == 1, "parallel.dp_replicate_size", p.dp_replicate_size, "1");
   need(p.sharding_strategy == ShardingStrategy::kNoShard, "parallel.sharding_strategy",
        to_string(p.sharding_strategy), "NO_SHARD", {"parallel.strategy"});
@@ -55,8 +54,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
        "text, mock, megatron or llmc");
   need(r.data.tokenizer == "bytes" || r.data.tokenizer.empty(), "data.tokenizer", r.data.tokenizer,
        "bytes");
-  need(r.model.family != Family::kMixtral, "model.family", to_string(r.model.family),
-       "llama or gpt");
   need(r.checkpoint.every == 0, "checkpoint.every", r.checkpoint.every,
        "0, which saves nothing yet,");
   need(r.checkpoint.resume == "never", "checkpoint.resume", r.checkpoint.resume, "never");

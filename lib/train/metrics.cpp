@@ -22,11 +22,16 @@ std::string text_of(const Json& line) {
   return line.dump() + '\n';
 }
 
-std::optional<double> figure_of(auto value) {
-  return static_cast<double>(value);
+// To a curve; figures of layers to one each.
+void add_figure(EventFile& events, const std::string& name, auto value) {
+  events.add("train", name, static_cast<double>(value));
 }
-std::optional<double> figure_of(const std::optional<double>& value) {
-  return value;
+void add_figure(EventFile& events, const std::string& name, const std::optional<double>& value) {
+  if (value) events.add("train", name, *value);
+}
+void add_figure(EventFile& events, const std::string& name, const std::vector<double>& layers) {
+  for (size_t i = 0; i < layers.size(); ++i)
+    events.add("train", name + "/layer_" + std::to_string(i), layers[i]);
 }
 
 }  // namespace
@@ -62,9 +67,8 @@ void MetricsWriter::write(const StepRecord& r) {
   file_.append(text_of(line));
   last_step_ = r.step;
   if (!events_) return;
-  visit(r, [&](std::string_view name, const auto& value) {
-    const std::optional<double> figure = figure_of(value);
-    if (figure && name != "step") events_->add("train", name, *figure);
+  visit(r, [&](const std::string& name, const auto& value) {
+    if (name != "step") add_figure(*events_, name, value);
   });
   events_->write(r.step);
 }

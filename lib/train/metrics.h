@@ -12,6 +12,7 @@
 
 #include "lib/comm/store/job.h"
 #include "lib/train/event_file.h"
+#include "lib/train/moe_figures.h"
 #include "lib/train/run_file.h"
 
 namespace nemo {
@@ -41,7 +42,8 @@ struct StepRecord {
   int64_t peak_memory_bytes;  // the largest rank's so far
   double loss_scale;
   bool skipped;
-  double since_start_s;  // since the process began
+  double since_start_s;           // since the process began
+  std::optional<MoeFigures> moe;  // of a model with experts
 };
 
 // Calls field(name, value) for every field in order.
@@ -61,6 +63,12 @@ void visit(const StepRecord& r, Field&& field) {
   field("loss_scale", r.loss_scale);
   field("skipped", r.skipped);
   field("since_start_s", r.since_start_s);
+  if (!r.moe) return;
+  field("moe_aux_loss", r.moe->aux_loss);
+  field("moe_z_loss", r.moe->z_loss);
+  field("moe_max_over_mean", r.moe->max_over_mean);
+  field("moe_dropped", r.moe->dropped);
+  field("moe_entropy", r.moe->entropy);
 }
 
 struct EvalRecord {

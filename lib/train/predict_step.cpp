@@ -50,14 +50,14 @@ class RecordedRank {
   }
 
   StepPrediction step() {
-    Context ctx = {
-        .stream = stream_,
-        .weights = *model_.state,
-        .grads = *model_.state,
-        .mesh = mesh_,
-        .sequence_parallel = step_.recipe.parallel.sequence_parallel,
-        .cp_comm_type = step_.recipe.parallel.cp_comm_type,
-        .loss_sum = Tensor(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss")};
+    Context ctx = {.stream = stream_,
+                   .weights = *model_.state,
+                   .grads = *model_.state,
+                   .mesh = mesh_,
+                   .sequence_parallel = step_.recipe.parallel.sequence_parallel,
+                   .cp_comm_type = step_.recipe.parallel.cp_comm_type,
+                   .loss_sum = Tensor(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss"),
+                   .routers = model_.routers ? &*model_.routers : nullptr};
     traffic_ = {};  // without the making of groups
     Traffic before, after;
     int64_t row = 0;

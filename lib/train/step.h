@@ -11,7 +11,7 @@ struct StepTotals {
   int32_t stop_signal;  // the largest that a rank gave
 };
 
-// ctx.loss_sum becomes that of the global batch.
+// ctx.loss_sum and the routers' totals become those of the global batch.
 StepTotals run_step(Context& ctx, const ParallelModel& model, const MicroBatches& batches,
                     int32_t stop_signal);
 

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
@@ -54,6 +55,11 @@ std::error_code print_step(const StepRecord& r, int64_t max_steps,
       "step {}/{}  loss {:.4f}  grad_norm {:.3f}  lr {:.2e}  {} tokens/s", r.step, max_steps,
       without_nan_sign(r.loss), without_nan_sign(r.grad_norm), r.lr, short_number(r.tokens_per_s));
   if (r.mfu_causal) line += fmt::format("  mfu {:.1f}%", 100 * *r.mfu_causal);
+  if (r.moe) {
+    line += fmt::format("  experts {:.2f}x", std::ranges::max(r.moe->max_over_mean));
+    const double dropped = std::ranges::max(r.moe->dropped);
+    if (dropped > 0) line += fmt::format(" dropped {:.1f}%", 100 * dropped);
+  }
   if (r.skipped) line += "  not finite: no update";
   // The mean of the whole run smooths over slow and fast steps, and includes evaluation.
   const double left =

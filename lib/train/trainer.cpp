@@ -40,7 +40,9 @@ Context Trainer::context(bool training) {
           .cp_comm_type = recipe_.parallel.cp_comm_type,
           .training = training,
           .loss_weight = static_cast<float>(1.0 / static_cast<double>(tokens_per_step_)),
-          .loss_sum = loss_sum_};
+          .aux_loss_weight = 1.0 / static_cast<double>(microbatches_per_step()),
+          .loss_sum = loss_sum_,
+          .routers = model_.routers ? &*model_.routers : nullptr};
 }
 
 TrainResult Trainer::run() {
@@ -76,10 +78,15 @@ TrainStep Trainer::train_step() {
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
   if (!step.skipped) {
     model_.optimizer->step(stream_, step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
+    if (model_.routers) update_router_bias(stream_, *model_.routers, recipe_.model.moe);
     ++num_updates_;
   }
   consumed_samples_ += recipe_.data.global_batch_size;
   return step;
+}
+
+int64_t Trainer::microbatches_per_step() const {
+  return recipe_.data.global_batch_size / recipe_.data.micro_batch_size;
 }
 
 const MicroBatch& Trainer::read_microbatch(int64_t microbatch) {
@@ -142,6 +149,8 @@ void Trainer::log(int64_t step_number, const TrainStep& step, double step_time_s
   record.loss_scale = 1;
   record.skipped = step.skipped;
   record.since_start_s = seconds_since(inputs_.process_start);
+  if (model_.routers)
+    record.moe = moe_figures(*model_.routers, recipe_.model.moe, microbatches_per_step());
   inputs_.metrics->write(record);
   check_printed(print_step(record, recipe_.trainer.max_steps, inputs_.stop_signal));
 }

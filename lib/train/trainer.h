@@ -68,6 +68,8 @@ class Trainer {
   int agree_on_stop();
   void check_printed(const std::error_code& error) const;
   int64_t peak_memory();
+  // Of all dp ranks.
+  int64_t microbatches_per_step() const;
   Context context(bool training);
 
   const TrainInputs& inputs_;

@@ -36,16 +36,20 @@ TEST_CASE("two hosts compute what threads compute, bit for bit") {
   if (skip()) return;
   const TwoHosts hosts;
   // Groups within hosts and between them, and such as span both.
-  for (const std::string sizes : {"dp_size=4", "tp_size=2 dp_size=2", "tp_size=4 dp_size=1",
-                                  "pp_size=4 dp_size=1", "cp_size=4 dp_size=1"}) {
-    CAPTURE(sizes);
+  const std::string llama = "llama_tiny ", mixtral = "mixtral_tiny ";
+  for (const std::string& layout :
+       {llama + "dp_size=4", llama + "tp_size=2 dp_size=2", llama + "tp_size=4 dp_size=1",
+        llama + "pp_size=4 dp_size=1", llama + "cp_size=4 dp_size=1",
+        mixtral + "dp_size=4 ep_size=4",
+        mixtral + "tp_size=2 sequence_parallel=true pp_size=2 dp_size=1"}) {
+    CAPTURE(layout);
     const RunFolder threads, both;
     auto words = [&](const RunFolder& folder) {
-      return "pretrain --recipe llama_tiny data.kind=mock data.seq_length=32 "
-             "data.global_batch_size=8 "
+      return "pretrain --recipe " + layout +
+             " data.kind=mock data.seq_length=32 data.global_batch_size=8 "
              "data.micro_batch_size=1 trainer.max_steps=3 trainer.val_check_interval=2 "
              "trainer.threads_per_rank=1 log.dir='" +
-             folder.path().string() + "' " + sizes;
+             folder.path().string() + "'";
     };
     CHECK(run_program(words(threads)).exit_code == 0);
     for (auto& rank : start_ranks(hosts, words(both))) {

@@ -77,7 +77,7 @@ TEST_CASE("the dry run of what runs says what a step needs and sends") {
   for (const char* line : {"\ncommunication:", "\n  - stage: 1\n    rank: 4\n    bytes: ",
                            "\n      pp_forward: {ranks: 2, send: {count: 4, bytes: 262144}}\n",
                            "\n      pp: {ranks: 2, all_reduce: {count: 1, bytes: 8}}\n",
-                           "\n      world: {ranks: 8, all_reduce: {count: 1, bytes: 7}}\n",
+                           "\n      world: {ranks: 8, all_reduce: {count: 2, bytes: 21}}\n",
                            "reduce_scatter: {count: 36, bytes: 2359296}}\n",
                            "\n  - {stage: 0, parameters: 837632, gradients: 837632, optimizer: "
                            "1675264, activations: "}) {
@@ -93,7 +93,7 @@ TEST_CASE("the dry run of what runs says what a step needs and sends") {
   // Four times the samples: as much memory, and four times what is sent for each.
   const std::string longer = run_program(words + " data.global_batch_size=64").out;
   CHECK(has(longer, "send: {count: 16, bytes: 1048576}}\n"));
-  CHECK(has(longer, "\n      world: {ranks: 8, all_reduce: {count: 1, bytes: 7}}\n"));
+  CHECK(has(longer, "\n      world: {ranks: 8, all_reduce: {count: 2, bytes: 21}}\n"));
   const size_t memory = out.find("\nmemory_bytes:");
   CHECK(has(longer, out.substr(memory, out.find("\nsharding:") - memory)));
 

@@ -31,6 +31,15 @@ TEST_CASE("add is exact to rounding, and out may alias either term") {
   });
 }
 
+TEST_CASE("add takes doubles") {
+  on_every_stream([](Stream& stream) {
+    const Tensor a = poisoned<double>(stream, {3}), b = poisoned<double>(stream, {3});
+    for (int i = 0; i < 3; ++i) a.data<double>()[i] = i + 1e-12, b.data<double>()[i] = 1;
+    kernels::add(stream, a, b, a);
+    for (int i = 0; i < 3; ++i) CHECK(a.data<double>()[i] == i + 1e-12 + 1);
+  });
+}
+
 TEST_CASE("fill reaches every element") {
   on_every_stream([](Stream& stream) {
     for (const Shape& shape : kShapes) {

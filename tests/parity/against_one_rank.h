@@ -18,6 +18,7 @@ inline constexpr double kWeightBound = 2e-6;
 struct Outcome {
   std::vector<double> losses, norms;
   LogicalTensors grads, weights;
+  std::vector<double> routing;  // the routers' totals of the last step
 };
 
 // Five steps of 24 samples, small enough to be done on one rank. A usage error where a rule is
@@ -47,6 +48,9 @@ inline Outcome train(const ResolvedRecipe& run, const RunRanks& run_ranks = run_
           outcome.norms.push_back(step.grad_norm);
         }
         weights.add_weights(trainer);
+        if (const auto& routers = trainer.model().routers; routers && rank == 0)
+          outcome.routing.assign(routers->totals.data<double>(),
+                                 routers->totals.data<double>() + routers->totals.numel());
       },
       run_ranks);
   outcome.grads = grads.take();
@@ -64,6 +68,9 @@ inline void check_equal(const Outcome& actual, const Outcome& expected) {
   }
   CHECK(worst_difference(actual.grads, expected.grads) <= kWeightBound);
   CHECK(worst_difference(actual.weights, expected.weights) <= kWeightBound);
+  REQUIRE(actual.routing.size() == expected.routing.size());
+  for (size_t i = 0; i < expected.routing.size(); ++i)
+    CHECK(actual.routing[i] == doctest::Approx(expected.routing[i]).epsilon(kLossBound));
 }
 
 }  // namespace nemo::test

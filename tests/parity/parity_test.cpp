@@ -273,7 +273,10 @@ TEST_CASE("the same layout twice gives the same bits") {
       {"parallel.dp_size=4", "parallel.bucket_size_mb=0.01", "parallel.overlap_grad_reduce=true"},
       {"parallel.tp_size=2", kSp, "parallel.pp_size=2", "parallel.pp_schedule=zero_bubble",
        "parallel.dp_size=2", "parallel.overlap_grad_reduce=true"},
-      {"parallel.cp_size=4", "parallel.overlap_grad_reduce=true"}};
+      {"parallel.cp_size=4", "parallel.overlap_grad_reduce=true"},
+      {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.dp_size=2",
+       "parallel.overlap_grad_reduce=true"},
+      {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.pp_size=2"}};
   for (const auto& overrides : layouts) {
     const Outcome first = train(kLlamaTied, overrides);
     const Outcome second = train(kLlamaTied, overrides);

@@ -8,48 +8,19 @@
 #include "tests/lib/comm/communicator_body.h"
 #include "tests/support/folder_rendezvous.h"
 #include "tests/support/forked_child.h"
+#include "tests/support/gloo_ranks.h"
 
 using namespace nemo;
 using namespace nemo::test;
 
 namespace {
 
-// Runs body(store, world, rank) on ranks that are processes but for being threads: each has its own
-// connections to the store and to the others.
-void run_gloo_ranks(int num_ranks, std::chrono::nanoseconds timeout,
-                    const std::function<void(Communicator&, int)>& body,
-                    const std::string& address = "127.0.0.1") {
-  const StoreServer server({address, 0}, num_ranks, 60s, "the test");
-  RankFailures failures;
-  std::vector<std::jthread> threads;
-  for (int rank = 0; rank < num_ranks; ++rank)
-    threads.emplace_back([&, rank] {
-      Store store({address, server.port()}, {.timeout = 60s});
-      store.join({rank, "here", getpid()}, num_ranks);
-      std::optional<GlooWorld> gloo;  // until all have left
-      std::unique_ptr<Communicator> world;
-      try {
-        gloo.emplace(store, rank, num_ranks, GlooWorld::Options{.timeout = timeout});
-        store.on_failure([&](const Failure& failure) { gloo->poison(failure.reason); });
-        world = gloo->communicator("world");
-        body(*world, rank);
-        store.leave();
-      } catch (const std::exception& e) {
-        failures.record(rank);
-        store.fail({e.what(), ExitCode::kRankLost}, Evidence::kCause);
-      }
-      store.on_failure([](const Failure&) {});
-    });
-  threads.clear();
-  failures.rethrow(num_ranks);
-}
-
 struct Gloo {
   static constexpr size_t kNumRepeats = 25;
   static constexpr int64_t kManyElements = 4201;
   static void run(int num_ranks, std::chrono::milliseconds timeout,
                   const std::function<void(TestRank&)>& fn) {
-    run_gloo_ranks(num_ranks, timeout, [&](Communicator& world, int rank) {
+    run_gloo_ranks(num_ranks, timeout, [&](int rank, Communicator& world) {
       TestRank test_rank(rank, world);
       fn(test_rank);
     });
@@ -119,7 +90,7 @@ TEST_CASE("messages reduce to the bits of shared memory") {
 
 TEST_CASE("messages go over IPv6 too, where the store is reached so") {
   std::array<int32_t, 2> sums{};
-  const auto body = [&](Communicator& world, int rank) {
+  const auto body = [&](int rank, Communicator& world) {
     TestRank r(rank, world);
     int32_t& sum = sums[static_cast<size_t>(rank)] = 1 << rank;
     world.all_reduce(Tensor(&sum, DType::kI32, {1}), ReduceOp::kSum, "sum").wait(r.stream);

@@ -52,8 +52,8 @@ TEST_CASE("every group holds the ranks of the worked example, in order") {
   CHECK(gather_groups(sizes, Axis::kPp) ==
         Groups{{0, 8}, {1, 9}, {2, 10}, {3, 11}, {4, 12}, {5, 13}, {6, 14}, {7, 15}});
   CHECK(gather_groups(sizes, std::mem_fn(&DeviceMesh::dp_cp)) == dp_cp);
-  CHECK(gather_groups(sizes, std::mem_fn(&DeviceMesh::tp_pp)) ==
-        Groups{{0, 1, 8, 9}, {2, 3, 10, 11}, {4, 5, 12, 13}, {6, 7, 14, 15}});
+  CHECK(gather_groups(sizes, std::mem_fn(&DeviceMesh::tp_cp)) ==
+        Groups{{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9, 10, 11}, {12, 13, 14, 15}});
   CHECK(gather_groups(sizes, Axis::kDpReplicate).size() == 16);
   CHECK(gather_groups(sizes, Axis::kDpShard) == dp);
   CHECK(gather_groups(sizes, std::mem_fn(&DeviceMesh::dp_shard_cp)) == dp_cp);
@@ -66,6 +66,8 @@ TEST_CASE("experts spread over the ranks of a stage, replicas over the outer dat
   const Sizes experts = {.tp = 2, .dp = 4, .pp = 2, .etp = 1, .ep = 4, .edp = 2};
   CHECK(gather_groups(experts, Axis::kEp) ==
         Groups{{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9, 10, 11}, {12, 13, 14, 15}});
+  CHECK(gather_groups(experts, std::mem_fn(&DeviceMesh::etp_ep)) ==
+        gather_groups(experts, Axis::kEp));
   const Sizes replicas = {.cp = 2, .dp = 4, .edp = 8, .dp_replicate = 2};
   CHECK(gather_groups(replicas, Axis::kDpReplicate) == Groups{{0, 4}, {1, 5}, {2, 6}, {3, 7}});
   CHECK(gather_groups(replicas, Axis::kDpShard) == Groups{{0, 2}, {1, 3}, {4, 6}, {5, 7}});
@@ -87,7 +89,7 @@ TEST_CASE("a mesh knows its coordinates and prints its groups") {
   CHECK(text ==
         "tp: 0 of [6, 7]\ncp: 0 of [6]\ndp: 1 of [4, 6]\npp: 1 of [2, 6]\ndp_replicate: 0 of [6]\n"
         "dp_shard: 1 of [4, 6]\netp: 0 of [6, 7]\nep: 0 of [6]\nedp: 1 of [4, 6]\n"
-        "dp_cp: 1 of [4, 6]\ntp_pp: 2 of [2, 3, 6, 7]\ndp_shard_cp: 1 of [4, 6]\n");
+        "dp_cp: 1 of [4, 6]\ndp_shard_cp: 1 of [4, 6]\ntp_cp: 0 of [6, 7]\netp_ep: 0 of [6, 7]\n");
 }
 
 TEST_CASE("a mesh refuses a world of another size") {

@@ -33,6 +33,7 @@ ModelConfig tiny(Family family, bool tied) {
 // columns of what it splits by columns.
 class SecondHalf : public Partition {
  public:
+  Range experts(int64_t num_experts) const override { return {num_experts / 2, num_experts}; }
   Slice slice(const LogicalTensor& tensor) const override {
     Slice slice = WholePartition().slice(tensor);
     switch (tensor.role) {

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/elementwise.h"
 #include "lib/comm/shared/thread_world.h"
 #include "lib/core/philox.h"
 #include "lib/nn/module.h"
@@ -35,6 +36,15 @@ class Conformance {
   // make(params, arena) adds the layer's parameters and builds it; x_width 0: it takes tokens.
   using Make = std::function<std::unique_ptr<Layer>(ParamSet&, Arena&)>;
   Conformance(const Make& make, int64_t x_width);
+
+  // Of every router under test, in layer 0. It chooses all experts, because a choice that flips is
+  // a step that differences cannot follow.
+  static ModelConfig model_with_experts() {
+    ModelConfig model;
+    model.num_layers = 1;
+    model.moe = {.num_experts = 4, .top_k = 4, .aux_loss_coeff = 0.7, .z_loss_coeff = 0.3};
+    return model;
+  }
 
   // expected_saved: bytes forward keeps beside x and y, or a negative number to leave them.
   void check(int64_t expected_saved_bytes);
@@ -55,16 +65,25 @@ class Conformance {
             .grads = *weights_,
             .mesh = mesh_,
             .loss_weight = kLossWeight,
-            .loss_sum = loss_sum_};
+            .aux_loss_weight = kAuxLossWeight,
+            .loss_sum = loss_sum_,
+            .routers = &routers_};
   }
-  // The scalar that is differentiated: sum(y * direction), or the weighted loss of a head.
+  // The scalar that is differentiated: sum(y * direction), or the weighted loss of a head; and the
+  // weighted auxiliary losses of a router.
   double loss_of(const Tensor& y) const;
+  double aux_loss() const;
+  void forget_losses() {
+    kernels::fill(stream_, loss_sum_, 0);
+    kernels::fill(stream_, routers_.totals, 0);
+  }
   Run run(bool joint, int num_backwards);
   double loss_at();
   void check_gradient(const std::string& what, const Tensor& at,
                       const std::vector<float>& gradient);
 
   static constexpr float kLossWeight = 1.0f / kTokens;
+  static constexpr double kAuxLossWeight = 0.5;
 
   Arena arena_{Device{}, int64_t{1} << 28};
   Stream stream_{arena_, 2, detect_cpu_isa()};
@@ -79,6 +98,7 @@ class Conformance {
   Tensor x_;
   Tensor dy_;
   Tensor loss_sum_;
+  RouterState routers_ = make_router_state(stream_, model_with_experts());
 };
 
 inline Conformance::Conformance(const Make& make, int64_t x_width) {
@@ -112,10 +132,16 @@ inline Tensor Conformance::random(const Shape& shape, uint64_t id, float scale) 
 
 inline double Conformance::loss_of(const Tensor& y) const {
   if (!y) return item<double>(loss_sum_) * kLossWeight;
-  double sum = 0;
+  double sum = aux_loss() * kAuxLossWeight;
   for (int64_t i = 0; i < y.numel(); ++i)
     sum += static_cast<double>(y.data<float>()[i]) * dy_.data<float>()[i];
   return sum;
+}
+
+inline double Conformance::aux_loss() const {
+  const MoeConfig moe = model_with_experts().moe;
+  const double lse_squares = routers_.totals_of(0).data<double>()[2 * moe.num_experts];
+  return item<double>(routers_.aux_of(0)) + moe.z_loss_coeff * lse_squares / kTokens;
 }
 
 inline Conformance::Run Conformance::run(bool joint, int num_backwards) {
@@ -128,7 +154,7 @@ inline Conformance::Run Conformance::run(bool joint, int num_backwards) {
   Context ctx = context();
   std::vector<std::unique_ptr<Layer::State>> states;
   for (int i = 0; i < num_backwards; ++i) {
-    loss_sum_.data<double>()[0] = 0;
+    forget_losses();
     states.push_back(layer_->make_state());
     const int64_t before = arena_.report().live_total;
     const Tensor y = layer_->forward(ctx, batch_, x_, *states.back());
@@ -154,7 +180,7 @@ inline Conformance::Run Conformance::run(bool joint, int num_backwards) {
 
 inline double Conformance::loss_at() {
   Context ctx = context();
-  loss_sum_.data<double>()[0] = 0;
+  forget_losses();
   const auto state = layer_->make_state();
   return loss_of(layer_->forward(ctx, batch_, x_, *state));
 }

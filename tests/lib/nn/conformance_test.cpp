@@ -52,13 +52,28 @@ Mlp mlp(ParamSet& params, Activation activation) {
   return Mlp(activation, up, linear<RowLinear>(params, kFfn, kHidden, !gated));
 }
 
-Block block(ParamSet& params, Arena& arena, bool llama) {
+Block<Mlp> block(ParamSet& params, Arena& arena, bool llama) {
   const NormKind kind = llama ? NormKind::kRms : NormKind::kLayer;
   const Norm first = norm(params, kind);
   Attention attend = attention(params, arena, llama);
   const Norm second = norm(params, kind);
-  return Block(first, std::move(attend), second,
-               mlp(params, llama ? Activation::kSwiglu : Activation::kGeluTanh));
+  return Block<Mlp>(first, std::move(attend), second,
+                    mlp(params, llama ? Activation::kSwiglu : Activation::kGeluTanh));
+}
+
+Moe moe(ParamSet& params, std::optional<double> capacity_factor) {
+  const MoeConfig config = Conformance::model_with_experts().moe;
+  const ParamId up = add(params, "up", {config.num_experts * 2 * kFfn, kHidden});
+  const ParamId down = add(params, "down", {config.num_experts * kHidden, kFfn});
+  const Router router({.num_experts = config.num_experts,
+                       .top_k = config.top_k,
+                       .pre_softmax = false,
+                       .aux_loss_coeff = config.aux_loss_coeff,
+                       .z_loss_coeff = config.z_loss_coeff,
+                       .layer = 0},
+                      add(params, "router", {config.num_experts, kHidden}));
+  return Moe(router, {config.num_experts, capacity_factor, 0},
+             Experts(up, down, config.num_experts));
 }
 
 // A module whose calls do not take the micro batch, as one whose do.
@@ -140,6 +155,17 @@ TEST_CASE("mlp conforms") {
   for (Activation activation : {Activation::kGelu, Activation::kGeluTanh})
     check(kHidden, bytes({kTokens * kFfn, kTokens * kFfn}),
           [&](ParamSet& p, Arena&) { return mlp(p, activation); });
+}
+
+TEST_CASE("mixtures of experts conform, their losses included") {
+  const int64_t choices = 4 * kTokens, experts = 4;
+  const auto saved = [&](int64_t rows) {
+    return bytes({kTokens * experts, choices, choices, experts, choices, rows, rows, rows * kHidden,
+                  rows, rows * 2 * kFfn});
+  };
+  check(kHidden, saved(choices), [](ParamSet& p, Arena&) { return moe(p, std::nullopt); });
+  // An expert keeps the first 8 of 12.
+  check(kHidden, saved(8 * 4), [](ParamSet& p, Arena&) { return moe(p, 0.6); });
 }
 
 TEST_CASE("blocks conform") {

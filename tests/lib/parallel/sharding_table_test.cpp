@@ -31,7 +31,7 @@ ParamSet params_of(const ResolvedRecipe& run, const Partition& partition) {
 }
 
 Slice slice(int64_t tp_size, int64_t rank, ParamRole role, const Shape& shape) {
-  return Sharding(layout("llama", tp_size).recipe, rank).slice({"x", role, shape});
+  return Sharding(layout("llama", tp_size).recipe, {rank, rank, 0}).slice({"x", role, shape});
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ TEST_CASE("together the tp ranks hold every element as often as its replicas say
       std::map<std::string, std::vector<int>> held;
       std::map<std::string, int> counted;
       for (int64_t rank = 0; rank < tp_size; ++rank) {
-        const Sharding sharding(run.recipe, rank);
+        const Sharding sharding(run.recipe, {rank, rank, 0});
         const ParamSet params = params_of(run, sharding);
         for (const Param& param : params.params())
           for (const auto& [tensor, slice, first_row] : param.parts) {
@@ -66,13 +66,46 @@ TEST_CASE("together the tp ranks hold every element as often as its replicas say
     }
 }
 
+TEST_CASE("together the etp and ep ranks hold every element of the experts once") {
+  for (const auto& [etp_size, ep_size] : {std::pair{1, 4}, {2, 2}, {4, 1}, {2, 8}}) {
+    CAPTURE(etp_size);
+    CAPTURE(ep_size);
+    const ResolvedRecipe run = resolve_text(
+        "{}", {"model={family: mixtral, vocab_size: 300, num_layers: 2, hidden_size: 48, "
+               "ffn_hidden_size: 96, num_attention_heads: 8, moe: {num_experts: 8}}",
+               "data={kind: mock, seq_length: 16, global_batch_size: 16}",
+               "parallel.dp_size=" + std::to_string(etp_size * ep_size),
+               "parallel.etp_size=" + std::to_string(etp_size),
+               "parallel.ep_size=" + std::to_string(ep_size)});
+    std::map<std::string, int64_t> held;
+    int64_t num_held = 0;
+    for (int64_t etp = 0; etp < etp_size; ++etp)
+      for (int64_t ep = 0; ep < ep_size; ++ep) {
+        const Sharding sharding(run.recipe, {0, etp, ep});
+        const ParamSet params = params_of(run, sharding);
+        for (const Param& param : params.params()) {
+          if (!param.is_expert()) continue;
+          num_held += param.shape.numel();
+          for (const auto& [tensor, slice, first_row] : param.parts) {
+            held[tensor.name] += slice.rows.size() * slice.cols.size();
+            CHECK(slice.rows.size() * (tensor.role == ParamRole::kExpertUp ? etp_size : 1) ==
+                  tensor.shape[0]);
+          }
+        }
+      }
+    CHECK(held.size() == 2 * 8 * 3);
+    for (const auto& [name, numel] : held) CHECK(numel == 48 * 96);
+    CHECK(num_held == 2 * 8 * 3 * 48 * 96);
+  }
+}
+
 TEST_CASE("the first rank holds as many elements as the parameter count says") {
   for (const std::string family : {"llama", "gpt"})
     for (int64_t tp_size : {1, 2, 4, 8}) {
       CAPTURE(family);
       CAPTURE(tp_size);
       const ResolvedRecipe run = layout(family, tp_size);
-      const Sharding first(run.recipe, 0);
+      const Sharding first(run.recipe, {});
       CHECK(params_of(run, first).numel() ==
             params_per_rank(run.recipe.model, run.recipe.parallel, run.sizes)[0].total());
     }
@@ -100,7 +133,7 @@ TEST_CASE("key/value heads fewer than the ranks: neighbours hold the head their 
     CHECK(keys.rows.begin == 6 * (rank / 4));
     CHECK(keys.rows.size() == 6);
   }
-  const Sharding fourth(layout("llama", 8).recipe, 4);
+  const Sharding fourth(layout("llama", 8).recipe, {4, 4, 0});
   CHECK(fourth.num_replicas(ParamRole::kKeyValue) == 4);
   CHECK(fourth.is_first_replica(ParamRole::kKeyValue));
   CHECK(!fourth.is_first_replica(ParamRole::kNorm));
@@ -110,12 +143,12 @@ TEST_CASE("which replicas' gradients are parts of a sum") {
   ResolvedRecipe run = layout("llama", 4);
   for (bool sequence_parallel : {false, true}) {
     run.recipe.parallel.sequence_parallel = sequence_parallel;
-    const Sharding sharding(run.recipe, 0);
+    const Sharding sharding(run.recipe, {});
     CHECK(sharding.sums_replicas(ParamRole::kKeyValue));
     CHECK(sharding.sums_replicas(ParamRole::kNorm) == sequence_parallel);
     for (ParamRole role : {ParamRole::kPositionEmbedding, ParamRole::kOutputBias, ParamRole::kQuery,
                            ParamRole::kTokenEmbedding})
       CHECK(!sharding.sums_replicas(role));
   }
-  CHECK(!Sharding(layout("llama", 2).recipe, 0).sums_replicas(ParamRole::kKeyValue));
+  CHECK(!Sharding(layout("llama", 2).recipe, {}).sums_replicas(ParamRole::kKeyValue));
 }

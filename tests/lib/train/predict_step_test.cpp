@@ -38,6 +38,30 @@ const std::vector<std::string> kExtras = {
 #endif
 };
 
+// Two steps of the run: every rank reaches what was predicted for it.
+void check_memory(const ResolvedRecipe& run) {
+  const auto dataset =
+      open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1, std::vector{Part::kTrain});
+  std::vector<MemoryReport> reached(static_cast<size_t>(run.sizes.world));
+  on_trainers(run, *dataset, [&](Trainer& trainer, int rank) {
+    trainer.train_step();
+    trainer.train_step();
+    reached[static_cast<size_t>(rank)] = trainer.memory();
+  });
+  int64_t peak = 0;
+  for (size_t rank = 0; rank < reached.size(); ++rank) {
+    CAPTURE(rank);
+    const MemoryReport predicted = predict_memory(run, static_cast<int>(rank));
+    for (size_t c = 0; c < size_t{kNumMemoryCategories}; ++c) {
+      CAPTURE(to_string(static_cast<MemoryCategory>(c)));
+      CHECK(predicted.peak[c] == reached[rank].peak[c]);
+    }
+    CHECK(predicted.peak_total == reached[rank].peak_total);
+    peak = std::max(peak, reached[rank].peak_total);
+  }
+  CHECK(predict_peak_memory(run) == peak);
+}
+
 }  // namespace
 
 TEST_CASE("the predicted peak of every rank is what it reaches, to the byte") {
@@ -47,30 +71,28 @@ TEST_CASE("the predicted peak of every rank is what it reaches, to the byte") {
         CAPTURE(model);
         CAPTURE(batch);
         CAPTURE(extra);
-        const ResolvedRecipe run = resolve_text(
+        check_memory(resolve_text(
             "{}", {model, "data={kind: mock, seq_length: 32, global_batch_size: 8, " + batch + "}",
-                   "trainer={max_steps: 2, threads_per_rank: 1}", extra});
-        const auto dataset = open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1,
-                                          std::vector{Part::kTrain});
-        std::vector<MemoryReport> reached(static_cast<size_t>(run.sizes.world));
-        on_trainers(run, *dataset, [&](Trainer& trainer, int rank) {
-          trainer.train_step();
-          trainer.train_step();
-          reached[static_cast<size_t>(rank)] = trainer.memory();
-        });
-        int64_t peak = 0;
-        for (size_t rank = 0; rank < reached.size(); ++rank) {
-          CAPTURE(rank);
-          const MemoryReport predicted = predict_memory(run, static_cast<int>(rank));
-          for (size_t c = 0; c < size_t{kNumMemoryCategories}; ++c) {
-            CAPTURE(to_string(static_cast<MemoryCategory>(c)));
-            CHECK(predicted.peak[c] == reached[rank].peak[c]);
-          }
-          CHECK(predicted.peak_total == reached[rank].peak_total);
-          peak = std::max(peak, reached[rank].peak_total);
-        }
-        CHECK(predict_peak_memory(run) == peak);
+                   "trainer={max_steps: 2, threads_per_rank: 1}", extra}));
       }
+}
+
+// A prediction is of experts that are chosen alike, as they are where each token chooses all.
+TEST_CASE("the predicted peak of experts in balance is what they reach, to the byte") {
+  const std::string model =
+      "model={family: mixtral, vocab_size: 131, num_layers: 2, hidden_size: 32, ffn_hidden_size: "
+      "40, num_attention_heads: 4, moe: {num_experts: 4, top_k: 4, aux_loss_coeff: 0.1}}";
+  for (const std::string extra :
+       {"model.moe.top_k=4", "parallel={dp_size: 2}", "parallel={dp_size: 4, ep_size: 4}",
+        "parallel={dp_size: 4, ep_size: 2, etp_size: 2}",
+        "parallel={tp_size: 2, sequence_parallel: true, dp_size: 2, ep_size: 2}",
+        "parallel={pp_size: 2, pp_schedule: zero_bubble, dp_size: 2, ep_size: 2}",
+        "model.moe.router_bias_update_rate=0.1"}) {
+    CAPTURE(extra);
+    check_memory(
+        resolve_text("{}", {model, "data={kind: mock, seq_length: 32, global_batch_size: 8}",
+                            "trainer={max_steps: 2, threads_per_rank: 1}", extra}));
+  }
 }
 
 TEST_CASE("what every rank is predicted to send in a step is what its communicators are asked to") {
