@@ -65,12 +65,13 @@ function(nemo_room name)
   endif()
 endfunction()
 
-# nemo_test(<name> <folder> [APART word] [OPTIMISED] [USES target...] [LABELS label...]): one doctest program of the folder's
-# *_test.cpp. APART: the cases of files with this word in their name are a suite of their own, because
-# both wait a lot and can do it side by side. OPTIMISED: where the cases compute a lot themselves. Label
-# `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
+# nemo_test(<name> <folder> [APART word] [UNSANITIZED cases] [OPTIMISED] [USES target...]
+# [LABELS label...]): one doctest program of the folder's *_test.cpp. APART: the cases of files with this
+# word in their name are a suite of their own, because both wait a lot and can do it side by side.
+# UNSANITIZED: cases that are not a sanitizer's business. OPTIMISED: where the cases compute a lot
+# themselves. Label `slow` for suites over 20 s, `tsan` for those the ThreadSanitizer preset runs.
 function(nemo_test name folder)
-  cmake_parse_arguments(TEST "OPTIMISED" "TIMEOUT;APART" "USES;LABELS" ${ARGN})
+  cmake_parse_arguments(TEST "OPTIMISED" "TIMEOUT;APART;UNSANITIZED" "USES;LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
   if(NOT sources)
     return()
@@ -87,6 +88,9 @@ function(nemo_test name folder)
   endif()
   set(suites ${name})
   set(chosen_${name} "")
+  if(TEST_UNSANITIZED AND NEMO_SANITIZE)
+    set(chosen_${name} "-tce=${TEST_UNSANITIZED}")
+  endif()
   if(TEST_APART)
     set(suites ${name} ${name}_${TEST_APART})
     set(chosen_${name} -sfe=*${TEST_APART}*)
