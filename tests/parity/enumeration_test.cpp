@@ -10,18 +10,12 @@
 
 #include "lib/recipe/runnable.h"
 #include "tests/parity/against_one_rank.h"
+#include "tests/support/sampled.h"
 
 using namespace nemo;
 using namespace nemo::test;
 
 namespace {
-
-// Sanitizers look for other things than numbers, and take five times as long.
-#ifdef NEMO_SANITIZED
-constexpr size_t kSampled = 6;
-#else
-constexpr size_t kSampled = 40;
-#endif
 
 constexpr int kMostRanks = 8;
 constexpr int kLayers = 8;
@@ -218,7 +212,7 @@ TEST_CASE("a legal layout that cannot run yet is waiting for a key that it uses"
 }
 
 TEST_CASE("40 legal layouts of up to eight ranks equal one rank") {
-  check_against_one_rank(sample(verdicts().run, kSampled));
+  check_against_one_rank(sample(verdicts().run, kSanitized ? 6 : 40));
 }
 
 TEST_CASE("soak: all legal layouts of up to eight ranks equal one rank" * doctest::skip()) {
