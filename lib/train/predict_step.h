@@ -14,7 +14,7 @@ struct StepPrediction {
   Traffic traffic;
 };
 
-// Of one rank of a recipe that runs.
+// Of one rank of a recipe that runs; with experts, as if all were chosen alike.
 StepPrediction predict_step(const ResolvedRecipe& run, int rank);
 
 // Of a pipeline stage's ranks, as far as they differ, the one that needs most and the one that
