@@ -62,7 +62,7 @@ void check_sequence(Draft& d) {
             return fmt::format(
                 "{} / parallel.cp_size {} = {} is not a multiple of parallel.tp_size {} "
                 "under parallel.sequence_parallel; {} would do",
-                seq, cp, seq / cp, tp, nearest_multiples((cp == 1 ? 1 : 2) * cp * tp, seq));
+                seq, cp, seq / cp, tp, nearest_multiples(cp * std::lcm(tp, cp == 1 ? 1 : 2), seq));
           });
   d.check({"data.seq_length", "model.max_position_embeddings"}, [&]() -> Problem {
     if (!r.model.max_position_embeddings || seq <= *r.model.max_position_embeddings) return {};

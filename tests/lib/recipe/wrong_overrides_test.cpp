@@ -187,6 +187,8 @@ const Wrong kWrong[] = {
      "parallel.sequence_parallel: 'yes' is not a switch; true or false would do (override parallel.sequence_parallel=yes)"},
     {{"parallel.sequence_parallel=true", "parallel.tp_size=4", "data.seq_length=126"},
      "data.seq_length: 126 / parallel.cp_size 1 = 126 is not a multiple of parallel.tp_size 4 under parallel.sequence_parallel; 124 or 128 would do (data.seq_length: override data.seq_length=126; parallel.sequence_parallel: override parallel.sequence_parallel=true; parallel.tp_size: override parallel.tp_size=4)"},
+    {{"parallel.sequence_parallel=true", "parallel.tp_size=4", "parallel.cp_size=2", "data.seq_length=132"},
+     "data.seq_length: 132 / parallel.cp_size 2 = 66 is not a multiple of parallel.tp_size 4 under parallel.sequence_parallel; 128 or 136 would do (data.seq_length: override data.seq_length=132; parallel.sequence_parallel: override parallel.sequence_parallel=true; parallel.tp_size: override parallel.tp_size=4; parallel.cp_size: override parallel.cp_size=2)"},
     {{"parallel.cp_comm_type=a2a", "parallel.cp_size=4"},
      "parallel.cp_size: 4 does not divide the heads of one tp rank under parallel.cp_comm_type a2a (model.num_attention_heads 4 and model.num_query_groups 2 / parallel.tp_size 1 = 4 and 2); 2 would do, or p2p (parallel.cp_size: override parallel.cp_size=4; parallel.cp_comm_type: override parallel.cp_comm_type=a2a; model.num_attention_heads: base.yaml:7; model.num_query_groups: base.yaml:8)"},
     {{"model.hidden_size=130"},
