@@ -120,6 +120,8 @@ void apply_llama(const HfConfig& config, bool mixtral, ModelConfig& model,
     model.moe.top_k = config.integer("num_experts_per_tok");
     model.moe.ffn_hidden_size = config.integer("intermediate_size");
     model.moe.router_pre_softmax = false;
+    unsupported.require(config, "router_jitter_noise", config.number("router_jitter_noise", 0.0),
+                        0.0);
   } else {
     model.moe.num_experts = 0;
     model.ffn_hidden_size = config.integer("intermediate_size");

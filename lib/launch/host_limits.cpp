@@ -49,16 +49,12 @@ void check_memory(const RankMemory& rank, int64_t num_ranks, const Host& host) {
 
 RankMemory least_memory(const ResolvedRecipe& run) {
   const Recipe& recipe = run.recipe;
-  constexpr double kFp32 = 4;
-  constexpr double kMost = int64_t{1} << 62;
-  double state = 0;
-  for (const StateMemory& stage : state_memory(run))
-    state = std::max(state, static_cast<double>(stage.total()));
-  const double activation = static_cast<double>(recipe.data.micro_batch_size) *
-                            static_cast<double>(recipe.data.seq_length) *
-                            static_cast<double>(recipe.model.hidden_size) * kFp32;
-  return {.total = static_cast<int64_t>(std::min(state + activation, kMost)),
-          .state = static_cast<int64_t>(std::min(state, kMost))};
+  int64_t state = 0;
+  for (const StateMemory& stage : state_memory(run)) state = std::max(state, stage.total());
+  const int64_t spread = run.sizes.cp * (recipe.parallel.sequence_parallel ? run.sizes.tp : 1);
+  const int64_t activation = recipe.data.micro_batch_size * recipe.data.seq_length / spread *
+                             recipe.model.hidden_size * size_of(DType::kF32);
+  return {.total = state + activation, .state = state};
 }
 
 void check_process_limits(int64_t num_children) {

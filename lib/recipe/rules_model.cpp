@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "lib/core/counted.h"
 #include "lib/recipe/rules.h"
@@ -27,6 +28,16 @@ void check_shapes(Draft& d) {
     return fmt::format("{} is odd, and rope turns pairs; {} would do", m.head_dim,
                        nearest_multiples(2, m.head_dim));
   });
+  d.check({"model.num_attention_heads", "model.num_query_groups", "model.head_dim"},
+          [&]() -> Problem {
+            const int64_t heads = m.num_attention_heads + 2 * m.num_query_groups;
+            const int64_t most = std::numeric_limits<int32_t>::max() / heads;
+            if (m.head_dim <= most) return {};
+            return fmt::format(
+                "{} with model.head_dim {} and model.num_query_groups {} makes more than "
+                "2147483647 rows of one matrix; model.head_dim up to {} would do",
+                m.num_attention_heads, m.head_dim, m.num_query_groups, most);
+          });
   d.check({"model.num_layers", "model.hidden_size", "model.ffn_hidden_size", "model.vocab_size",
            "model.num_attention_heads", "model.head_dim", "model.moe.num_experts",
            "model.moe.ffn_hidden_size"},

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "lib/core/counted.h"
@@ -63,6 +64,20 @@ void check_sequence(Draft& d) {
                 "{} / parallel.cp_size {} = {} is not a multiple of parallel.tp_size {} "
                 "under parallel.sequence_parallel; {} would do",
                 seq, cp, seq / cp, tp, nearest_multiples(cp * std::lcm(tp, cp == 1 ? 1 : 2), seq));
+          });
+  // Rows of a matrix are counted in 32 bits; experts have a row for each choice of a token.
+  d.check({"data.micro_batch_size", "data.seq_length", "parallel.cp_size", "model.moe.num_experts",
+           "model.moe.top_k"},
+          [&]() -> Problem {
+            const int64_t choices = r.model.moe.num_experts > 0 ? r.model.moe.top_k : 1;
+            const int64_t sample = (seq + cp - 1) / cp * choices;
+            const int64_t most = std::numeric_limits<int32_t>::max() / sample;
+            if (r.data.micro_batch_size <= most) return {};
+            return fmt::format(
+                "{} samples of data.seq_length {} make more than 2147483647 rows on a rank; {} "
+                "would do",
+                r.data.micro_batch_size, seq,
+                most > 0 ? fmt::format("up to {}", most) : "a larger parallel.cp_size");
           });
   d.check({"data.seq_length", "model.max_position_embeddings"}, [&]() -> Problem {
     if (!r.model.max_position_embeddings || seq <= *r.model.max_position_embeddings) return {};

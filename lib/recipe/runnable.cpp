@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace nemo {
 
 std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
@@ -26,6 +28,10 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
        to_string(r.trainer.accelerator), "cpu");
   need(r.trainer.accelerator != Accelerator::kCpu || r.trainer.devices <= kMaxHostRanks,
        "trainer.devices", r.trainer.devices, fmt::format("1 to {}", kMaxHostRanks), kSizes);
+  need(r.trainer.accelerator != Accelerator::kCpu || r.trainer.devices > kMaxHostRanks ||
+           resolved.sizes.world <= kMaxHostRanks,
+       "trainer.num_nodes", r.trainer.num_nodes,
+       fmt::format("1 to {}", kMaxHostRanks / std::max<int64_t>(1, r.trainer.devices)), kSizes);
   const PrecisionConfig& q = r.precision;
   need(!given("trainer.precision") || r.trainer.precision == PrecisionPreset::k32,
        "trainer.precision", to_string(r.trainer.precision), "32");

@@ -11,6 +11,8 @@ using namespace nemo::test;
 namespace {
 
 constexpr double kTolerance = 3e-7;
+// Of sums over a row, which are added up one by one where the compiler does not vectorise.
+constexpr double kSumTolerance = 2e-6;
 // Rows and columns of y; the last is large enough for three threads.
 const Shape kSizes[] = {{0, 3}, {1, 1}, {5, 17}, {3, 1000}, {211, 257}};
 
@@ -87,7 +89,7 @@ TEST_CASE("swiglu scales its rows, and backward works in place") {
       const Gradients expected =
           reference_gradients(to_doubles(dy), to_doubles(gate_up), to_doubles(scale), shape[1]);
       CHECK(max_relative_error(dgate_up, expected.dgate_up) < kTolerance);
-      CHECK(max_relative_error(dscale, expected.dscale) < kTolerance);
+      CHECK(max_relative_error(dscale, expected.dscale) < kSumTolerance);
       const Tensor in_place = copy_of(stream, gate_up), dscale_again = poisoned(stream, {shape[0]});
       kernels::swiglu_backward(stream, dy, in_place, scale, in_place, dscale_again);
       CHECK(same_bits(in_place, dgate_up));

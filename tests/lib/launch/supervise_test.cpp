@@ -201,8 +201,9 @@ TEST_CASE("a rank that the signal ends before it listens was stopped, not killed
 TEST_CASE("a signal to the whole group may reach a rank first") {
   for (int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP}) {
     Launch launch({"wait", "wait"});
-    std::jthread user([&] {
-      launch.ranks[0].send(signal);
+    const pid_t rank = launch.ranks[0].pid();
+    std::jthread user([&, rank] {
+      kill(rank, signal);
       std::this_thread::sleep_for(50ms);
       launch.stop_signal = signal;
     });

@@ -182,6 +182,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
       {{"dp_size=512", "data.global_batch_size=1024"},
        "trainer.devices: 512 cannot run yet; 1 to 256 would do (parallel.dp_size: override "
        "dp_size=512)"},
+      {{"trainer.devices=64", "trainer.num_nodes=8", "dp_size=512", "data.global_batch_size=1024"},
+       "trainer.num_nodes: 8 cannot run yet; 1 to 4 would do (override trainer.num_nodes=8)"},
       {{"trainer.precision=bf16-mixed", "precision.param_dtype=fp32",
         "precision.output_dtype=fp32"},
        "trainer.precision: bf16-mixed cannot run yet; 32 would do (override "
