@@ -38,9 +38,13 @@ class Contestant:
 @dataclasses.dataclass
 class Run:
     to_first_step: float  # seconds since the process was started
-    step: float  # seconds
+    steps: list  # seconds of each later one
     peak_memory: int  # bytes resident
     first_loss: float
+
+    @property
+    def step(self):
+        return statistics.median(self.steps)
 
 
 def measure(contestant):
@@ -60,7 +64,7 @@ def measure(contestant):
         if process.returncode or len(ends) < 2:
             sys.exit(f"error: {' '.join(contestant.command)}: exit {process.returncode}\n{errors.read()}")
     steps = [end - begin for begin, end in zip(ends, ends[1:])]
-    return Run(ends[0] - began, statistics.median(steps), usage.ru_maxrss * 1024, losses[0])
+    return Run(ends[0] - began, steps, usage.ru_maxrss * 1024, losses[0])
 
 
 def plan_of(nemo_cpp, recipe, precision):
@@ -91,16 +95,16 @@ def check_same_work(contestants):
 
 
 def row_of(contestant, ours, num_tokens):
-    median = lambda figures: statistics.median(list(figures))
-    steps = [run.step for run in contestant.runs]
-    step = median(steps)
+    runs, median = contestant.runs, statistics.median
+    step = median(run.step for run in runs)
+    all_steps = [seconds for run in runs for seconds in run.steps]
     ratio = "–"
     if ours and ours is not contestant:
-        ratio = f"{median(a / b.step for a, b in zip(steps, ours.runs)):.2f}"
-    starts = [run.to_first_step for run in contestant.runs]
-    return (f"| {contestant.name} | {step * 1e3:.0f} ({min(steps) * 1e3:.0f} … {max(steps) * 1e3:.0f}) "
-            f"| {num_tokens / step:.0f} | {ratio} | {median(starts):.2f} ({starts[0]:.2f}) "
-            f"| {median(run.peak_memory for run in contestant.runs) * 1e-6:.0f} |")
+        ratio = f"{median(theirs.step / mine.step for theirs, mine in zip(runs, ours.runs)):.2f}"
+    return (f"| {contestant.name} | {step * 1e3:.0f} ({min(all_steps) * 1e3:.0f} … {max(all_steps) * 1e3:.0f}) "
+            f"| {num_tokens / step:.0f} | {ratio} "
+            f"| {median(run.to_first_step for run in runs):.2f} ({runs[0].to_first_step:.2f}) "
+            f"| {median(run.peak_memory for run in runs) * 1e-6:.0f} |")
 
 
 def compare(nemo_cpp, recipe, num_rounds, num_steps):
@@ -118,7 +122,7 @@ def compare(nemo_cpp, recipe, num_rounds, num_steps):
           f"{data['global_batch_size']} a step; {num_rounds} rounds of {num_steps} steps.\n")
     for precision, contestants in groups.items():
         ours = next((c for c in contestants if c.name == "nemo-cpp"), None)
-        print(f"| {precision} | step ms, median (best … worst round) | tokens/s | step / nemo-cpp's | start to first step s "
+        print(f"| {precision} | step ms, median (best … worst) | tokens/s | step / nemo-cpp's | start to first step s "
               "(first round) | peak resident MB |\n|---|---|---|---|---|---|")
         for contestant in contestants:
             print(row_of(contestant, ours, data["global_batch_size"] * data["seq_length"]))
