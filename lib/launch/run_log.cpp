@@ -72,10 +72,12 @@ RunLog::RunLog(const ResolvedRecipe& run, const PretrainEnvironment& environment
       metrics_(dir_, run.recipe.log.tensorboard) {
   const StartRecord start = start_record(run, environment, std::move(ranks), predicted_peak);
   metrics_.write(start);
-  environment.log.info("{}: {} parameters on {}, {} each ({}), {:.1f} MB a rank at most", run.name,
+  const bool has_experts = run.recipe.model.moe.num_experts > 0;
+  environment.log.info("{}: {} parameters on {}, {} each ({}), {:.1f} MB a rank {}", run.name,
                        start.num_parameters, describe(start.ranks),
                        counted(run.recipe.trainer.threads_per_rank, "compute thread"),
-                       to_string(detect_cpu_isa()), static_cast<double>(predicted_peak) * 1e-6);
+                       to_string(detect_cpu_isa()), static_cast<double>(predicted_peak) * 1e-6,
+                       has_experts ? "if experts are chosen alike" : "at most");
 }
 
 void RunLog::end(const TrainResult& result) {

@@ -220,7 +220,8 @@ void visit(V& v, C& c) {
     c.router_pre_softmax);
   v(Key{"aux_loss_coeff", "", "weight of the load-balancing loss", 0, 1e3}, c.aux_loss_coeff);
   v(Key{"z_loss_coeff", "", "weight of the router z-loss", 0, 1e3}, c.z_loss_coeff);
-  v(Key{"capacity_factor", "", "drop tokens beyond this times the even load; null = dropless", 1e-3,
+  v(Key{"capacity_factor", "",
+        "drop choices beyond this times the even load of a micro batch; null = dropless", 1e-3,
         1e6},
     c.capacity_factor);
   v(Key{"router_bias_update_rate", "", "aux-loss-free balancing: step of the bias; 0 = off", 0,
