@@ -80,8 +80,8 @@ TEST_CASE("what this host cannot run ends with 2 and one line, before a folder i
       // Two matrices of 4 GiB and a block of 12 MB, with gradients and moments.
       {"dp_size=256 data.global_batch_size=512 model.vocab_size=1048576 model.hidden_size=1024",
        "error: [memory] predicted at least 32.05 GiB per rank * 256 ranks, host has "},
-      {"data.micro_batch_size=1048576 data.global_batch_size=1048576 data.seq_length=1048576",
-       "error: [memory] predicted at least 131072.00 GiB per rank * 1 rank, host has "},
+      {"data.micro_batch_size=1048576 data.global_batch_size=1048576 data.seq_length=1024",
+       "error: [memory] predicted at least 128.00 GiB per rank * 1 rank, host has "},
       // State and one activation are 3 GiB: this takes the whole step to tell.
       {"data.micro_batch_size=65536 data.global_batch_size=65536 data.seq_length=128 "
        "model.ffn_hidden_size=1048576",

@@ -151,6 +151,7 @@ TEST_CASE("a rank that ends by itself, before it joined or before it left") {
 
 TEST_CASE("ranks that do not hear of the failure are killed after the grace") {
   Launch launch({"deaf", "kill 9", "deaf"});
+  for (const char* key : {"deaf0", "deaf2"}) launch.store.get(key);
   launch.grace = 300ms;
   const auto start = Clock::now();
   CHECK(launch.run() == 4);
@@ -163,6 +164,7 @@ TEST_CASE("ranks that do not hear of the failure are killed after the grace") {
 TEST_CASE("nobody waits for the others when rank 0, which has files to finish, has ended") {
   for (const char* of_first : {"wait", "kill 9"}) {
     Launch launch({of_first, "kill 9", "deaf"});
+    launch.store.get("deaf2");
     launch.grace = 60s;
     const auto start = Clock::now();
     CHECK(launch.run() == 4);
