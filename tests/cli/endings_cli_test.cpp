@@ -168,7 +168,12 @@ TEST_CASE("a plan or a refusal of a huge recipe takes no time") {
     CHECK(run_program(folder.pretrain(size)).exit_code == 2);
   }
   // On a machine that does much else; the whole step of so many layers is some minutes of work.
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+#ifdef NEMO_SANITIZED
+  constexpr std::chrono::seconds kLimit{100};
+#else
+  constexpr std::chrono::seconds kLimit{10};
+#endif
+  CHECK(std::chrono::steady_clock::now() - start < kLimit);
 }
 
 TEST_CASE("a step that is not finite stops the run with 5, also under --debug") {
