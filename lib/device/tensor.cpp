@@ -40,6 +40,17 @@ Tensor Tensor::view(const Shape& shape) const {
   return result;
 }
 
+Tensor Tensor::at(int64_t index) const {
+  const Tensor part = slice(0, index, index + 1);
+  Tensor result = part;
+  result.shape_ = result.strides_ = {};
+  for (int d = 1; d < num_dims(); ++d) {
+    result.shape_.append(part.size(d));
+    result.strides_.append(part.stride(d));
+  }
+  return result;
+}
+
 Tensor Tensor::slice(int dim, int64_t begin, int64_t end) const {
   NEMO_CHECK(0 <= begin && begin <= end && end <= size(dim),
              "[tensor] slice [{}, {}) of dim {} of {}", begin, end, dim, shape_.to_string());

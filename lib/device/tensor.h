@@ -38,6 +38,8 @@ class Tensor {
 
   // The same elements under another shape; contiguous tensors only.
   Tensor view(const Shape& shape) const;
+  // Part `index` of the outermost dim, which is gone from its shape.
+  Tensor at(int64_t index) const;
   // Elements [begin, end) of one dim, the others whole.
   Tensor slice(int dim, int64_t begin, int64_t end) const;
   // A dim of size a*b seen as two dims [a, b]; works on strided tensors too.

@@ -180,23 +180,18 @@ void ring_backward(Context& ctx, const Backward& backward, const Tensor& kv, con
   if (gradient.arriving) kernels::strided_add(ctx.stream, gradient.wait(ctx), dkv);
 }
 
-// Block i of [cp, B, S, n, D].
-Tensor block_at(const Tensor& all, int64_t i) {
-  return all.slice(0, i, i + 1).view({all.size(1), all.size(2), all.size(3), all.size(4)});
-}
-
 // The same as visit_ring, with all blocks at once.
 template <typename Visit>
 void visit_gathered(Context& ctx, const Tensor& own, const Visit& visit) {
   Communicator& cp = cp_of(ctx);
   const Tensor all =
       message(ctx, {cp.size(), own.size(0), own.size(1), own.size(2), own.size(3)}, "cp_kv");
-  kernels::strided_copy(ctx.stream, own, block_at(all, cp.rank()));
-  Work gathered = cp.all_gather(block_at(all, cp.rank()), all, "cp_kv");
+  kernels::strided_copy(ctx.stream, own, all.at(cp.rank()));
+  Work gathered = cp.all_gather(all.at(cp.rank()), all, "cp_kv");
   visit(cp.rank(), own);
   gathered.wait(ctx.stream);
   for (int step = 1; step < cp.size(); ++step)
-    visit(source_at(cp, step), block_at(all, source_at(cp, step)));
+    visit(source_at(cp, step), all.at(source_at(cp, step)));
 }
 
 void gathered_backward(Context& ctx, const Backward& backward, const Tensor& kv,
@@ -205,9 +200,9 @@ void gathered_backward(Context& ctx, const Backward& backward, const Tensor& kv,
   const Tensor all =
       message(ctx, {cp.size(), kv.size(0), kv.size(1), kv.size(2), kv.size(3)}, "cp_dkv");
   visit_gathered(ctx, kv, [&](int source, const Tensor& block) {
-    backward.add(source, block, block_at(all, source));
+    backward.add(source, block, all.at(source));
   });
-  const Tensor own = block_at(all, cp.rank());
+  const Tensor own = all.at(cp.rank());
   cp.reduce_scatter(all, own, ReduceOp::kSum, "cp_dkv").wait(ctx.stream);
   kernels::strided_copy(ctx.stream, own, dkv);
 }

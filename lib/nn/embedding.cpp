@@ -38,7 +38,7 @@ void Embedding::backward_weight(Context& ctx, const MicroBatch& batch, Deferred 
 Tensor Embedding::positions_of_tokens(Context& ctx, const MicroBatch& batch) const {
   Tensor ids = ctx.stream.workspace(DType::kI32, batch.tokens.shape(), "embedding.positions");
   for (int64_t row = 0; row < batch.batch(); ++row)
-    kernels::convert(ctx.stream, batch.positions, ids.slice(0, row, row + 1).view({batch.seq()}));
+    kernels::convert(ctx.stream, batch.positions, ids.at(row));
   return ids.view({batch.num_tokens()});
 }
 

@@ -29,7 +29,7 @@ Tensor enter_experts(Context& ctx, const Routes& routes, const Tensor& x, const 
   Communicator &ep = ctx.mesh[Axis::kEp], &etp = ctx.mesh[Axis::kEtp];
   const Tensor gathered = ctx.activation({etp.size(), routes.most, x.size(1)}, "experts.gathered");
   // Received where the gather will look for this rank's part.
-  const Tensor part = gathered.slice(0, etp.rank(), etp.rank() + 1).view({routes.most, x.size(1)});
+  const Tensor part = gathered.at(etp.rank());
   ep.all_to_all_v(rows, routes.sent_rows, part.slice(0, 0, routes.num_arrived), routes.arrived_rows,
                   "enter_experts")
       .wait(ctx.stream);
@@ -42,9 +42,9 @@ Tensor enter_experts(Context& ctx, const Routes& routes, const Tensor& x, const 
 Tensor exit_experts(Context& ctx, const Routes& routes, const Tensor& y, const Tensor& place) {
   if (is_alone(ctx)) return sums_of(ctx, y, place, "experts.y");
   Communicator &ep = ctx.mesh[Axis::kEp], &etp = ctx.mesh[Axis::kEtp];
-  const Tensor gathered = sums_of(ctx, y, routes.gathered_place, "experts.gathered")
+  const Tensor gathered = rows_of(ctx, y, routes.gathered_place, "experts.gathered")
                               .view({etp.size(), routes.most, y.size(1)});
-  const Tensor part = gathered.slice(0, etp.rank(), etp.rank() + 1).view({routes.most, y.size(1)});
+  const Tensor part = gathered.at(etp.rank());
   etp.reduce_scatter(gathered, part, ReduceOp::kSum, "exit_experts").wait(ctx.stream);
   const Tensor rows = ctx.activation({routes.num_sent(), y.size(1)}, "experts.sent");
   ep.all_to_all_v(part.slice(0, 0, routes.num_arrived), routes.arrived_rows, rows, routes.sent_rows,

@@ -76,9 +76,8 @@ void Head::loss_of_chunk(Context& ctx, const Tensor& targets, const Tensor& logi
   const Tensor parts = workspace({tp.size(), 3, rows}, "head.parts");
   const Tensor lse = workspace({rows}, "head.lse");
   const Tensor target_logit = workspace({rows}, "head.target_logit");
-  const auto row = [&](int64_t i) { return part.slice(0, i, i + 1).view({rows}); };
-  kernels::cross_entropy_statistics(ctx.stream, logits, targets, table_.first_row, row(0), row(1),
-                                    row(2));
+  kernels::cross_entropy_statistics(ctx.stream, logits, targets, table_.first_row, part.at(0),
+                                    part.at(1), part.at(2));
   tp.all_gather(part, parts, "cross_entropy").wait(ctx.stream);
   kernels::cross_entropy_lse(ctx.stream, parts, lse, target_logit);
   kernels::cross_entropy_loss(ctx.stream, lse, target_logit, targets, ctx.loss_sum);

@@ -13,10 +13,6 @@ Tensor message(Context& ctx, const Tensor& heads, int64_t seq, int64_t num_heads
                 MemoryCategory::kCommunication, "cp_heads");
 }
 
-Tensor block_at(const Tensor& all, int64_t i) {
-  return all.slice(0, i, i + 1).view({all.size(1), all.size(2), all.size(3), all.size(4)});
-}
-
 // visit(heads, place) for the heads of each part that one rank takes, and their place in its block.
 template <typename Visit>
 void for_each_share(const Tensor& blocks, int64_t rank, const HeadParts& parts,
@@ -25,7 +21,7 @@ void for_each_share(const Tensor& blocks, int64_t rank, const HeadParts& parts,
   for (const Tensor& part : parts) {
     const int64_t share = div_exact(part.size(2), blocks.size(0));
     visit(part.slice(2, rank * share, (rank + 1) * share),
-          block_at(blocks, rank).slice(2, begin, begin + share));
+          blocks.at(rank).slice(2, begin, begin + share));
     begin += share;
   }
 }
@@ -36,7 +32,7 @@ void for_each_chunk(const Tensor& blocks, int64_t rank, const Tensor& whole, con
   int64_t begin = 0;
   for (const Range& columns : zigzag_columns(whole.size(1), blocks.size(0), rank)) {
     visit(whole.slice(1, columns.begin, columns.end),
-          block_at(blocks, rank).slice(1, begin, begin + columns.size()));
+          blocks.at(rank).slice(1, begin, begin + columns.size()));
     begin += columns.size();
   }
 }

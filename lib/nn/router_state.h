@@ -24,13 +24,11 @@ struct RouterState {
   Tensor dropped_of(int64_t layer) const {
     return columns(layer, num_statistics() + 1, num_statistics() + 2);
   }
-  Tensor bias_of(int64_t layer) const {
-    return bias ? bias.slice(0, layer, layer + 1).view({num_experts}) : Tensor();
-  }
+  Tensor bias_of(int64_t layer) const { return bias ? bias.at(layer) : Tensor(); }
 
  private:
   Tensor columns(int64_t layer, int64_t begin, int64_t end) const {
-    return totals.slice(0, layer, layer + 1).view({totals.size(1)}).slice(0, begin, end);
+    return totals.at(layer).slice(0, begin, end);
   }
 };
 

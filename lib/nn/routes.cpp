@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace nemo {
 namespace {
@@ -197,7 +196,6 @@ void Planner::plan_sent() {
 
 void Planner::plan_arrived() {
   const int64_t my_ep = ctx_.mesh[Axis::kEp].rank(), my_etp = ctx_.mesh[Axis::kEtp].rank();
-  routes_.most = 0;
   for (int64_t a = 0; a < num_etp_; ++a) {
     int64_t arrived = 0;
     for (int64_t b = 0; b < num_ep_; ++b) arrived += count_for(a + num_etp_ * b, my_ep);
@@ -209,7 +207,7 @@ void Planner::plan_arrived() {
     routes_.arrived_rows.push_back(count_for(my_etp + num_etp_ * b, my_ep));
   }
   routes_.run_row = ints({routes_.num_rows()}, "routes.run_row");
-  routes_.gathered_place = ints({num_etp_ * routes_.most, 1}, "routes.gathered_place");
+  routes_.gathered_place = ints({num_etp_ * routes_.most}, "routes.gathered_place");
   if (recording()) return;
   int32_t *run_row = routes_.run_row.data<int32_t>(),
           *place = routes_.gathered_place.data<int32_t>();

@@ -12,6 +12,7 @@
 // With a block of one rank the rows sent are the runs.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "lib/nn/context.h"
@@ -30,10 +31,10 @@ struct Routes {
   Tensor sent_choice;     // [num_sent]: token * k + which of its choices
   Tensor place;           // [rows, k]: the row sent for each choice; -1 = dropped
   Tensor run_row;         // [num_rows]: the gathered row of each row of the runs
-  Tensor gathered_place;  // [etp * most, 1]: the row of the runs of each gathered row
+  Tensor gathered_place;  // [etp * most]: the row of the runs of each gathered row
   // Rows to and from each ep rank; most: the largest number that an etp rank received.
   std::vector<int64_t> sent_rows, arrived_rows;
-  int64_t num_arrived, most;
+  int64_t num_arrived = 0, most = 0;
   // Local expert e has the rows [offsets[e], offsets[e + 1]) of the runs.
   std::vector<int64_t> offsets;
 

@@ -128,7 +128,7 @@ int64_t num_predicted_passes(const ResolvedRecipe& run) {
   int64_t num_ranks = 0;  // of each stage
   for (int64_t rank = 0; rank < grid.world() / run.sizes.pp; ++rank)
     if (is_typical(grid, narrow<int>(rank))) ++num_ranks;
-  return recipe.model.num_layers * num_microbatches * num_ranks;
+  return recipe.model.num_layers * num_microbatches * num_ranks * run.sizes.cp;
 }
 
 MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {

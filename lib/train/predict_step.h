@@ -30,7 +30,7 @@ struct StagePrediction {
   } busiest;
 };
 std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run);
-// Layers times micro batches that this takes, some 20 us each.
+// Layers times micro batches times steps of the ring that this takes, some 20 us each.
 int64_t num_predicted_passes(const ResolvedRecipe& run);
 
 // Peak bytes of one rank of the run, by category.

@@ -90,6 +90,21 @@ TEST_CASE("tensor views share memory and keep it alive") {
   CHECK(arena.report().live_total == 0);
 }
 
+TEST_CASE("a part of the outermost dim is a tensor of the others, strided ones too") {
+  Arena arena(Device{}, 1 << 20);
+  const Tensor x(arena, DType::kI32, {3, 2, 4}, kActivations, "x");
+  for (int32_t i = 0; i < 24; ++i) x.data<int32_t>()[i] = i;
+  const Tensor part = x.at(1);
+  CHECK(part.shape() == Shape{2, 4});
+  CHECK(part.is_contiguous());
+  CHECK(item<int32_t>(part) == 8);
+  const Tensor strided = x.slice(2, 1, 3).at(2);
+  CHECK(strided.shape() == Shape{2, 2});
+  CHECK(strided.stride(0) == 4);
+  CHECK(item<int32_t>(strided.at(1)) == 21);
+  CHECK_THROWS_AS(x.at(3), InvariantError);
+}
+
 TEST_CASE("a stream keeps one state of each type") {
   struct Counter {
     int value = 0;
