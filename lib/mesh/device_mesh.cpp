@@ -31,6 +31,8 @@ DeviceMesh::DeviceMesh(Communicator& world, const Grid& grid) : world_(world), g
   auto group = [&](std::span<const Axis> axes, std::string_view name) {
     return world.subgroup(grid_.group_of(axes, world.rank()), std::string(name));
   };
+  const int64_t self = world.rank();
+  alone_ = world.subgroup({&self, 1}, "alone");
   for (size_t i = 0; i < kNumAxes; ++i) {
     const Axis axis = static_cast<Axis>(i);
     groups_[i] = group({&axis, 1}, nemo::to_string(axis));

@@ -20,6 +20,8 @@ class DeviceMesh {
   int64_t coordinate(Axis axis) const { return grid_.coordinate(axis, world_.rank()); }
 
   Communicator& world() const { return world_; }
+  // This rank by itself.
+  Communicator& alone() const { return *alone_; }
   // The ranks that differ from this one along the axis only, named as the axis, in order of their
   // coordinates: the communicator's rank is coordinate(axis).
   Communicator& operator[](Axis axis) const { return *groups_[static_cast<size_t>(axis)]; }
@@ -33,7 +35,7 @@ class DeviceMesh {
   std::string to_string() const;
 
  private:
-  static constexpr size_t kNumAxes = 9;
+  static constexpr size_t kNumAxes = 10;
   static constexpr size_t kDpCp = kNumAxes;
   static constexpr size_t kDpShardCp = kNumAxes + 1;
   static constexpr size_t kTpCp = kNumAxes + 2;
@@ -42,6 +44,7 @@ class DeviceMesh {
 
   Communicator& world_;
   Grid grid_;
+  std::unique_ptr<Communicator> alone_;
   std::array<std::unique_ptr<Communicator>, kNumGroups> groups_;
 };
 

@@ -8,8 +8,8 @@
 namespace nemo {
 
 std::string_view to_string(Axis axis) {
-  constexpr std::string_view kNames[] = {"tp",       "cp",  "dp", "pp", "dp_replicate",
-                                         "dp_shard", "etp", "ep", "edp"};
+  constexpr std::string_view kNames[] = {"tp",       "cp",  "dp", "pp",  "dp_replicate",
+                                         "dp_shard", "etp", "ep", "edp", "edp_shard"};
   return kNames[static_cast<size_t>(axis)];
 }
 
@@ -46,6 +46,8 @@ int64_t Grid::size(Axis axis) const {
       return sizes_.ep;
     case Axis::kEdp:
       return sizes_.edp;
+    case Axis::kEdpShard:
+      return sizes_.edp / sizes_.dp_replicate;
   }
   return 1;
 }
@@ -68,6 +70,7 @@ int64_t Grid::stride(Axis axis) const {
     case Axis::kEp:
       return sizes_.etp;
     case Axis::kEdp:
+    case Axis::kEdpShard:
       return sizes_.etp * sizes_.ep;
   }
   return 1;

@@ -17,10 +17,22 @@
 
 namespace nemo {
 
-// kDpReplicate and kDpShard are parts of kDp; the last three belong to the expert grid.
-enum class Axis : uint8_t { kTp, kCp, kDp, kPp, kDpReplicate, kDpShard, kEtp, kEp, kEdp };
+// kDpReplicate and kDpShard are parts of kDp; the last four belong to the expert grid, where
+// kEdpShard is the part of kEdp inside a replica.
+enum class Axis : uint8_t {
+  kTp,
+  kCp,
+  kDp,
+  kPp,
+  kDpReplicate,
+  kDpShard,
+  kEtp,
+  kEp,
+  kEdp,
+  kEdpShard
+};
 
-// tp, cp, dp, pp, dp_replicate, dp_shard, etp, ep, edp.
+// tp, cp, dp, pp, dp_replicate, dp_shard, etp, ep, edp, edp_shard.
 std::string_view to_string(Axis axis);
 
 class Grid {

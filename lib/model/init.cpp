@@ -5,12 +5,11 @@
 #include "lib/core/philox.h"
 
 namespace nemo {
-namespace {
 
-void init_part(Stream& stream, const ParamPart& part, uint64_t seed, const Tensor& out) {
-  const LogicalTensor& tensor = part.tensor;
+void init_slice(Stream& stream, const LogicalTensor& tensor, const Slice& slice, uint64_t seed,
+                const Tensor& values) {
   if (tensor.init != Init::kNormal) {
-    kernels::fill(stream, out, tensor.init == Init::kOnes ? 1.0f : 0.0f);
+    kernels::fill(stream, values, tensor.init == Init::kOnes ? 1.0f : 0.0f);
     return;
   }
   kernels::fill_normal(stream,
@@ -18,19 +17,13 @@ void init_part(Stream& stream, const ParamPart& part, uint64_t seed, const Tenso
                         .name_hash = hash_name(tensor.name),
                         .std = tensor.init_std,
                         .row_length = tensor.shape[1],
-                        .first_row = part.slice.rows.begin,
-                        .first_col = part.slice.cols.begin},
-                       out);
+                        .first_row = slice.rows.begin,
+                        .first_col = slice.cols.begin},
+                       values);
 }
-
-}  // namespace
 
 Tensor part_of(const Tensor& param, const ParamPart& part) {
   return param.slice(0, part.first_row, part.first_row + part.slice.rows.size());
-}
-
-void init_param(Stream& stream, const Param& param, uint64_t seed, const Tensor& values) {
-  for (const ParamPart& part : param.parts) init_part(stream, part, seed, part_of(values, part));
 }
 
 }  // namespace nemo

@@ -11,7 +11,8 @@ namespace nemo {
 // The rows of a Param's tensor that hold one of its parts.
 Tensor part_of(const Tensor& param, const ParamPart& part);
 
-// Fills a parameter's fp32 values.
-void init_param(Stream& stream, const Param& param, uint64_t seed, const Tensor& values);
+// Fills fp32 values [rows, cols] with those of a slice of the tensor; a vector has one column.
+void init_slice(Stream& stream, const LogicalTensor& tensor, const Slice& slice, uint64_t seed,
+                const Tensor& values);
 
 }  // namespace nemo

@@ -34,12 +34,13 @@ class Builder {
     const int unit = params_.begin_unit("embedding");
     token_table_ = add_vocab_table(ParamRole::kTokenEmbedding, kTokenTable);
     token_table_unit_ = unit;
+    if (!gpt_) return layer_of("embedding", {unit}, Embedding(*token_table_, kNoParam));
+    const int position_unit = params_.begin_unit("embedding.position");
     const ParamId positions =
-        gpt_ ? params_.add("embedding.position.weight",
-                           {normal("embedding.position.weight", ParamRole::kPositionEmbedding,
-                                   {*config_.max_position_embeddings, config_.hidden_size})})
-             : kNoParam;
-    return layer_of("embedding", {unit}, Embedding(*token_table_, positions));
+        params_.add("embedding.position.weight",
+                    {normal("embedding.position.weight", ParamRole::kPositionEmbedding,
+                            {*config_.max_position_embeddings, config_.hidden_size})});
+    return layer_of("embedding", {unit, position_unit}, Embedding(*token_table_, positions));
   }
 
   std::unique_ptr<Layer> block(int64_t index) {
@@ -57,15 +58,19 @@ class Builder {
   }
 
   // A tied head uses the embedding's table; a stage without the embedding holds a copy of it.
+  // Tables of the vocabulary are units of their own: both stages cut a tied one into the same
+  // shards.
   std::unique_ptr<Layer> head() {
-    const int unit = params_.begin_unit("head");
+    const int norm_unit = params_.begin_unit("final_norm");
     const Norm final_norm = norm("final_norm");
     const bool shares = config_.tie_embeddings && token_table_;
-    if (shares) return layer_of("head", {token_table_unit_, unit}, Head(final_norm, *token_table_));
+    if (shares)
+      return layer_of("head", {norm_unit, token_table_unit_}, Head(final_norm, *token_table_));
+    const int unit = params_.begin_unit("head");
     const VocabTable table = config_.tie_embeddings
                                  ? add_vocab_table(ParamRole::kTokenEmbedding, kTokenTable)
                                  : add_vocab_table(ParamRole::kHead, "head.weight");
-    return layer_of("head", {unit}, Head(final_norm, table));
+    return layer_of("head", {norm_unit, unit}, Head(final_norm, table));
   }
 
   Norm norm(const std::string& name) {

@@ -11,7 +11,7 @@ namespace nemo {
 class WeightProvider {
  public:
   virtual ~WeightProvider() = default;
-  // Begin to bring a unit's weights, ahead of acquire.
+  // Begin to bring a unit's weights, ahead of acquire; those that are there stay until then.
   virtual void gather_ahead(int unit) = 0;
   // From here to release, get() works for the unit's params.
   virtual void acquire(int unit) = 0;
@@ -30,8 +30,9 @@ class GradSink {
   virtual ~GradSink() = default;
   // Each call is one use: the caller writes the whole gradient of this use before the next call.
   virtual GradTarget target(ParamId id) = 0;
-  // The unit's gradients of this step are complete on this rank.
-  virtual void mark_final(int unit) = 0;
+  // The unit's gradients of this micro batch are complete on this rank; is_last: so are those of
+  // the step.
+  virtual void mark_complete(int unit, bool is_last) = 0;
 };
 
 }  // namespace nemo

@@ -42,9 +42,9 @@ Tensor staging_for(Stream& stream, const std::vector<Tensor>& grads) {
 }  // namespace
 
 LogicalGrads::LogicalGrads(Stream& stream, const ParamSet& params, const Sharding& sharding,
-                           const std::vector<OptimRange>& ranges, const DeviceMesh& mesh,
-                           bool tied_table)
+                           const ParameterState& state, const DeviceMesh& mesh, bool tied_table)
     : stream_(stream),
+      state_(state),
       mesh_(mesh),
       tied_table_(tied_table),
       kv_replicas_(group_of_kv_replicas(mesh[Axis::kTp], sharding)),
@@ -52,7 +52,7 @@ LogicalGrads::LogicalGrads(Stream& stream, const ParamSet& params, const Shardin
       over_tp_{mesh[Axis::kTp], {}, {}},
       over_kv_replicas_{*kv_replicas_, {}, {}},
       over_end_stages_{*end_stages_, {}, {}} {
-  for (const OptimRange& range : ranges) {
+  for (const OptimRange& range : state.ranges()) {
     const Param& param = params[range.id];
     for (const ParamPart& part : param.parts) {
       const Range elements = elements_of(param, part);
@@ -76,9 +76,8 @@ void LogicalGrads::add_part(const Sharding& sharding, ParamRole role, const Tens
 }
 
 bool LogicalGrads::is_first_holder(const Sharding& sharding, ParamRole role) const {
-  if (is_expert(role)) return mesh_.coordinate(Axis::kEdp) == 0;
-  return mesh_.coordinate(Axis::kDp) == 0 && mesh_.coordinate(Axis::kCp) == 0 &&
-         sharding.is_first_replica(role);
+  return state_.is_first_holder(is_expert(role)) &&
+         (is_expert(role) || sharding.is_first_replica(role));
 }
 
 void LogicalGrads::sum_replicas() {

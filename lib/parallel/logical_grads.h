@@ -7,17 +7,16 @@
 #include <vector>
 
 #include "lib/mesh/device_mesh.h"
-#include "lib/optim/adamw.h"
+#include "lib/parallel/parameter_state.h"
 #include "lib/parallel/sharding_table.h"
 
 namespace nemo {
 
 class LogicalGrads {
  public:
-  // `ranges` of the params' gradients, as ParameterState gives them. Collective over tp and pp; the
-  // mesh must outlive this.
+  // Collective over tp and pp; state and mesh must outlive this.
   LogicalGrads(Stream& stream, const ParamSet& params, const Sharding& sharding,
-               const std::vector<OptimRange>& ranges, const DeviceMesh& mesh, bool tied_table);
+               const ParameterState& state, const DeviceMesh& mesh, bool tied_table);
 
   // Once the gradients are summed over the ranks that saw other samples.
   void sum_replicas();
@@ -38,6 +37,7 @@ class LogicalGrads {
   bool is_first_holder(const Sharding& sharding, ParamRole role) const;
 
   Stream& stream_;
+  const ParameterState& state_;
   const DeviceMesh& mesh_;
   bool tied_table_;
   std::unique_ptr<Communicator> kv_replicas_;

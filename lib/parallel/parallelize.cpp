@@ -1,7 +1,6 @@
 #include "lib/parallel/parallelize.h"
 
 #include "lib/model/param_count.h"
-#include "lib/parallel/data_parallel.h"
 
 namespace nemo {
 
@@ -23,16 +22,11 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
   result.params = std::make_unique<ParamSet>(std::move(model.params));
   // 3. Where weights and gradients live, and how gradients are reduced: over dp x cp, because cp
   //    peers hold the same weights and see other tokens; those of experts over edp.
-  result.state = std::make_unique<DataParallel>(
-      stream, *result.params, mesh.dp_cp(), mesh[Axis::kEdp],
-      DataParallelOptions{.bucket_size_mb = recipe.parallel.bucket_size_mb,
-                          .overlap_grad_reduce = recipe.parallel.overlap_grad_reduce,
-                          .gradient_as_bucket_view = recipe.parallel.gradient_as_bucket_view});
+  result.state = std::make_unique<ParameterState>(stream, *result.params, recipe, mesh);
   // 4. What ranks of one model hold alike: its gradients summed where each computed a part, counted
   //    once.
-  result.grads =
-      std::make_unique<LogicalGrads>(stream, *result.params, *result.sharding,
-                                     result.state->ranges(), mesh, recipe.model.tie_embeddings);
+  result.grads = std::make_unique<LogicalGrads>(stream, *result.params, *result.sharding,
+                                                *result.state, mesh, recipe.model.tie_embeddings);
   // 5. The layers as chunks of a pipeline, which may be of one rank.
   result.pipeline =
       std::make_unique<Pipeline>(std::move(model.chunks), recipe, num_microbatches, mesh);

@@ -1,21 +1,46 @@
-// Where one rank's weights and gradients live, and what the optimizer updates: what a data-parallel
-// or sharding strategy is to the rest of the program.
+// Where one rank's weights and gradients live, and what its optimizer updates, under every sharding
+// strategy:
+//
+//   strategy                   weights                      gradients
+//   NO_SHARD                   whole                        whole, all-reduced
+//   + distributed_optimizer    whole, gathered each step    whole, reduce-scattered
+//   SHARD_GRAD_OP              whole, gathered each step    sharded, each micro batch
+//   reduce-scattered FULL_SHARD, HYBRID_SHARD   sharded, gathered each use   sharded, the same
+//
+// Shards are cut among dp_shard x cp (experts: the edp of a replica), and summed over dp_replicate.
 #pragma once
 
+#include <memory>
 #include <vector>
 
-#include "lib/nn/weights.h"
+#include "lib/mesh/device_mesh.h"
 #include "lib/optim/adamw.h"
+#include "lib/parallel/flat_layout.h"
+#include "lib/parallel/grad_state.h"
+#include "lib/parallel/state_groups.h"
+#include "lib/parallel/weight_state.h"
 
 namespace nemo {
 
-class ParameterState : public WeightProvider, public GradSink {
+class ParameterState {
  public:
-  // After the last backward of a step: when this returns the gradients of ranges() are the sums
-  // over every rank that saw other tokens, and the next use of each begins anew.
-  virtual void finish_grads() = 0;
+  // params and mesh must outlive this. Weights are zeros until they are set.
+  ParameterState(Stream& stream, const ParamSet& params, const Recipe& recipe,
+                 const DeviceMesh& mesh);
+
+  WeightState& weights() { return *weights_; }
+  GradState& grads() { return *grads_; }
   // What this rank updates, at most one range for each parameter, in order.
-  virtual const std::vector<OptimRange>& ranges() const = 0;
+  const std::vector<OptimRange>& ranges() const { return ranges_; }
+  // Whether no rank before this one holds the same ranges of experts or of dense weights.
+  bool is_first_holder(bool experts) const { return groups_.of(experts).replicate->rank() == 0; }
+
+ private:
+  StateGroups groups_;
+  FlatLayout layout_;
+  std::unique_ptr<WeightState> weights_;
+  std::unique_ptr<GradState> grads_;
+  std::vector<OptimRange> ranges_;
 };
 
 }  // namespace nemo

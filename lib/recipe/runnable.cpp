@@ -48,12 +48,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
       "parallel.pp_schedule",
       fmt::format("gpipe with {} micro batches in flight", resolved.sizes.num_microbatches),
       fmt::format("{} of them, or 1f1b,", kMostInFlight));
-  need(p.dp_replicate_size == 1, "parallel.dp_replicate_size", p.dp_replicate_size, "1");
-  need(p.sharding_strategy == ShardingStrategy::kNoShard, "parallel.sharding_strategy",
-       to_string(p.sharding_strategy), "NO_SHARD", {"parallel.strategy"});
-  need(!p.distributed_optimizer, "parallel.distributed_optimizer", "true", "false",
-       {"parallel.strategy"});
-  need(!p.overlap_param_gather, "parallel.overlap_param_gather", "true", "false");
   need(!p.cpu_offload, "parallel.cpu_offload", "true", "false");
   need(p.recompute == Recompute::kNone, "parallel.recompute", to_string(p.recompute), "none");
   need(r.data.kind != DataKind::kJsonl, "data.kind", to_string(r.data.kind),

@@ -1,21 +1,45 @@
 #include "lib/train/initial_weights.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
+#include "kernels/elementwise.h"
 #include "lib/checkpoint/hf_config.h"
 #include "lib/checkpoint/huggingface.h"
 #include "lib/core/error.h"
+#include "lib/core/math.h"
 #include "lib/model/init.h"
 #include "lib/model/transformer.h"
 
 namespace nemo {
 namespace {
 
-void read_param(const HfCheckpoint& checkpoint, Family family, const Param& param,
-                const Tensor& values) {
-  for (const ParamPart& part : param.parts)
-    read_logical(checkpoint, family, part.tensor, part.slice, part_of(values, part).data<float>());
+// fill(rows of the part, values): writes what this rank holds of a part of a Param, whole rows in
+// place, and the rows that its shard cuts through by way of a copy.
+template <typename Fill>
+void fill_held(Stream& stream, WeightState& weights, ParamId id, const ParamPart& part,
+               const Fill& fill) {
+  const int64_t cols = part.slice.cols.size(), first = part.first_row * cols;
+  const Range held = weights.held(id, {first, first + part.slice.rows.size() * cols});
+  const Range whole = {ceil_div(held.begin - first, cols), (held.end - first) / cols};
+  const auto in_place = [&](int64_t begin, int64_t end) {
+    return weights.values(id, {first + begin, first + end});
+  };
+  const auto cut_row = [&](int64_t row) {
+    const Tensor values = stream.workspace(DType::kF32, {1, cols}, "initial_row");
+    fill(Range{row, row + 1}, values);
+    const int64_t begin = std::max(held.begin - first, row * cols);
+    const int64_t end = std::min(held.end - first, (row + 1) * cols);
+    kernels::convert(stream, values.at(0).slice(0, begin - row * cols, end - row * cols),
+                     in_place(begin, end));
+  };
+  if (held.size() == 0) return;
+  if (whole.begin > whole.end) return cut_row(whole.end);  // a part of one row
+  if (held.begin - first < whole.begin * cols) cut_row(whole.begin - 1);
+  if (whole.size() > 0)
+    fill(whole, in_place(whole.begin * cols, whole.end * cols).view({whole.size(), cols}));
+  if (held.end - first > whole.end * cols) cut_row(whole.end);
 }
 
 }  // namespace
@@ -39,21 +63,22 @@ void check_initial_weights(const Recipe& recipe) {
 }
 
 void load_initial_weights(Stream& stream, const Recipe& recipe, const ParamSet& params,
-                          WeightProvider& weights) {
+                          WeightState& weights) {
   const std::string& folder = recipe.checkpoint.init_from;
   std::optional<HfCheckpoint> checkpoint;
   if (!folder.empty()) checkpoint.emplace(folder);
-  for (int unit = 0; unit < params.num_units(); ++unit) {
-    weights.acquire(unit);
-    for (ParamId id = 0; id < params.num_params(); ++id) {
-      if (params[id].unit != unit) continue;
-      if (checkpoint)
-        read_param(*checkpoint, recipe.model.family, params[id], weights.get(id));
-      else
-        init_param(stream, params[id], static_cast<uint64_t>(recipe.trainer.seed), weights.get(id));
-    }
-    weights.release(unit);
-  }
+  for (ParamId id = 0; id < params.num_params(); ++id)
+    for (const ParamPart& part : params[id].parts)
+      fill_held(stream, weights, id, part, [&](const Range& rows, const Tensor& values) {
+        const int64_t first = part.slice.rows.begin;
+        const Slice slice = {{first + rows.begin, first + rows.end}, part.slice.cols};
+        if (checkpoint)
+          read_logical(*checkpoint, recipe.model.family, part.tensor, slice, values.data<float>());
+        else
+          init_slice(stream, part.tensor, slice, static_cast<uint64_t>(recipe.trainer.seed),
+                     values);
+      });
+  weights.publish();
 }
 
 }  // namespace nemo

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "lib/device/stream.h"
-#include "lib/nn/weights.h"
+#include "lib/nn/param.h"
+#include "lib/parallel/weight_state.h"
 #include "lib/recipe/schema.h"
 
 namespace nemo {
@@ -12,9 +13,9 @@ namespace nemo {
 // holds another model.
 void check_initial_weights(const Recipe& recipe);
 
-// Fills every fp32 weight of the set through `weights`, by checkpoint.init_from, which has been
-// checked, or by trainer.seed.
+// Sets what this rank keeps of every weight, by checkpoint.init_from, which has been checked, or by
+// trainer.seed, and publishes it.
 void load_initial_weights(Stream& stream, const Recipe& recipe, const ParamSet& params,
-                          WeightProvider& weights);
+                          WeightState& weights);
 
 }  // namespace nemo

@@ -51,8 +51,8 @@ class RecordedRank {
 
   StepPrediction step() {
     Context ctx = {.stream = stream_,
-                   .weights = *model_.state,
-                   .grads = *model_.state,
+                   .weights = model_.state->weights(),
+                   .grads = model_.state->grads(),
                    .mesh = mesh_,
                    .sequence_parallel = step_.recipe.parallel.sequence_parallel,
                    .cp_comm_type = step_.recipe.parallel.cp_comm_type,
@@ -69,6 +69,8 @@ class RecordedRank {
     };
     run_step(ctx, model_, batch, 0);
     model_.optimizer->step(stream_, 0, 1);
+    model_.state->weights().publish();
+    model_.state->weights().settle();
     traffic_.add(before, after, step_.num_missing);
     return {arena_.report(), traffic_};
   }

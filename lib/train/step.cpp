@@ -9,7 +9,7 @@ StepTotals run_step(Context& ctx, const ParallelModel& model, const MicroBatches
   kernels::fill(ctx.stream, ctx.loss_sum, 0);
   if (model.routers) kernels::fill(ctx.stream, model.routers->totals, 0);
   model.pipeline->train(ctx, batches);
-  model.state->finish_grads();
+  model.state->grads().finish();
   model.grads->sum_replicas();
   Work wish =
       ctx.mesh.world().all_reduce(Tensor(&stop_signal, DType::kI32, {1}), ReduceOp::kMax, "stop");

@@ -28,13 +28,13 @@ Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
       buffers_(arena_, recipe_.data.micro_batch_size, columns_),
       loss_sum_(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss_sum"),
       tokens_per_step_(recipe_.data.global_batch_size * recipe_.data.seq_length) {
-  load_initial_weights(stream_, recipe_, *model_.params, *model_.state);
+  load_initial_weights(stream_, recipe_, *model_.params, model_.state->weights());
 }
 
 Context Trainer::context(bool training) {
   return {.stream = stream_,
-          .weights = *model_.state,
-          .grads = *model_.state,
+          .weights = model_.state->weights(),
+          .grads = model_.state->grads(),
           .mesh = mesh_,
           .sequence_parallel = recipe_.parallel.sequence_parallel,
           .cp_comm_type = recipe_.parallel.cp_comm_type,
@@ -46,6 +46,12 @@ Context Trainer::context(bool training) {
 }
 
 TrainResult Trainer::run() {
+  const TrainResult result = run_steps();
+  model_.state->weights().settle();
+  return result;
+}
+
+TrainResult Trainer::run_steps() {
   TrainStep step{};
   step.stop_signal = agree_on_stop();
   if (step.stop_signal != 0) return {0, EndReason::kSignal, step};
@@ -78,6 +84,7 @@ TrainStep Trainer::train_step() {
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
   if (!step.skipped) {
     model_.optimizer->step(stream_, step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
+    model_.state->weights().publish();
     if (model_.routers) update_router_bias(stream_, *model_.routers, recipe_.model.moe);
     ++num_updates_;
   }

@@ -60,6 +60,7 @@ class Trainer {
   const MemoryReport& memory() const { return arena_.report(); }
 
  private:
+  TrainResult run_steps();
   const MicroBatch& read_microbatch(int64_t microbatch);
   void log(int64_t step_number, const TrainStep& step, double step_time_s);
   // Returns the signal that ended it early, after one of its batches; 0 = none.

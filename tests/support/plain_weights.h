@@ -27,7 +27,7 @@ class PlainWeights final : public WeightProvider, public GradSink {
     used_[static_cast<size_t>(id)] = true;
     return {grads[static_cast<size_t>(id)], accumulate};
   }
-  void mark_final(int) override {}
+  void mark_complete(int, bool) override {}
 
   // The next use of each gradient assigns.
   void forget_grads() { used_.assign(weights.size(), false); }

@@ -40,6 +40,7 @@ inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
             [&](int rank, Communicator& world) {
               Trainer trainer(inputs, world);
               body(trainer, rank);
+              trainer.model().state->weights().settle();
             });
 }
 
@@ -49,24 +50,27 @@ using LogicalTensors = std::map<std::string, std::vector<float>>;
 // element that no rank holds, or that two ranks hold with different bits, is NaN.
 class Assembly {
  public:
-  // `of` gives the local tensor of each Param. From any thread.
-  void add(const ParamSet& params, const std::function<Tensor(ParamId)>& of) {
-    const std::lock_guard lock(mutex_);
-    for (ParamId id = 0; id < params.num_params(); ++id)
-      for (const ParamPart& part : params[id].parts) add(part, part_of(of(id), part).data<float>());
-  }
-
+  // The weights that modules read. Collective.
   void add_weights(const Trainer& trainer) {
     const ParallelModel& model = trainer.model();
-    add(*model.params, [&](ParamId id) { return model.state->get(id); });
+    WeightState& weights = model.state->weights();
+    for (int unit = 0; unit < model.params->num_units(); ++unit) {
+      weights.acquire(unit);
+      for (ParamId id = 0; id < model.params->num_params(); ++id) {
+        const Param& param = (*model.params)[id];
+        if (param.unit != unit) continue;
+        const Tensor local = weights.get(id);
+        add(param, 0, local.view({local.numel()}));
+      }
+      weights.release(unit);
+    }
   }
 
-  // Of the last step.
+  // Of the last step: what this rank updates by.
   void add_grads(const Trainer& trainer) {
     const ParallelModel& model = trainer.model();
-    add(*model.params, [&](ParamId id) {
-      return model.state->ranges()[static_cast<size_t>(id)].grad.view((*model.params)[id].shape);
-    });
+    for (const OptimRange& range : model.state->ranges())
+      add((*model.params)[range.id], range.first, range.grad);
   }
 
   // Once every rank has added.
@@ -78,21 +82,33 @@ class Assembly {
   }
 
  private:
-  void add(const ParamPart& part, const float* local) {
+  // Elements of a Param from `first` on. From any thread.
+  void add(const Param& param, int64_t first, const Tensor& elements) {
+    const std::lock_guard lock(mutex_);
+    for (const ParamPart& part : param.parts) {
+      const int64_t part_cols = part.slice.cols.size();
+      const int64_t part_first = part.first_row * part_cols;
+      const int64_t begin = std::max(first, part_first);
+      const int64_t end =
+          std::min(first + elements.numel(), part_first + part.slice.rows.size() * part_cols);
+      for (int64_t i = begin; i < end; ++i)
+        add(part, i - part_first, elements.data<float>()[i - first]);
+    }
+  }
+
+  void add(const ParamPart& part, int64_t element, float value) {
     const auto& [tensor, slice, first_row] = part;
     const int64_t row_length = tensor.shape.num_dims() == 2 ? tensor.shape[1] : 1;
+    const int64_t row = slice.rows.begin + element / slice.cols.size();
+    const int64_t col = slice.cols.begin + element % slice.cols.size();
     auto& values = values_[tensor.name];
     auto& held = held_[tensor.name];
     values.resize(static_cast<size_t>(tensor.shape.numel()));
     held.resize(values.size());
-    for (int64_t row = slice.rows.begin; row < slice.rows.end; ++row)
-      for (int64_t col = slice.cols.begin; col < slice.cols.end; ++col) {
-        const size_t i = static_cast<size_t>(row * row_length + col);
-        const bool differs = held[i] && std::memcmp(&values[i], local, sizeof(float)) != 0;
-        values[i] = differs ? NAN : *local;
-        held[i] = true;
-        ++local;
-      }
+    const size_t i = static_cast<size_t>(row * row_length + col);
+    const bool differs = held[i] && std::memcmp(&values[i], &value, sizeof(float)) != 0;
+    values[i] = differs ? NAN : value;
+    held[i] = true;
   }
 
   std::mutex mutex_;

@@ -33,7 +33,8 @@ Pipeline::Pipeline(std::vector<Layers> chunks, const Recipe& recipe, int64_t num
   for (size_t i = 0; i < chunks.size(); ++i) {
     num_slots_.push_back(
         most_in_flight(schedule.ranks[static_cast<size_t>(rank_)], static_cast<int>(i)));
-    chunks_.emplace_back(std::move(chunks[i]), num_slots_.back());
+    chunks_.emplace_back(std::move(chunks[i]), num_slots_.back(),
+                         recipe.parallel.backward_prefetch);
   }
 }
 
@@ -56,7 +57,8 @@ void Pipeline::run(Context& ctx, const Rows& rows, const MicroBatches& batches) 
     if (i + 1 < rows.size()) expect(ctx, rows[i + 1], batch);
     reap(ctx, activations_, row.num_forward_arrived);
     reap(ctx, gradients_, row.num_backward_arrived);
-    const Tensor output = run_action(ctx, row.action, batch, receive(ctx, row));
+    const Tensor output =
+        run_action(ctx, row.action, batch, receive(ctx, row), next_visit(rows, i));
     if (row.sends) send(row, output);
   }
   for (Channel* channel : {&activations_, &gradients_}) {
@@ -66,20 +68,30 @@ void Pipeline::run(Context& ctx, const Rows& rows, const MicroBatches& batches) 
 }
 
 Tensor Pipeline::run_action(Context& ctx, const Action& action, const MicroBatch& batch,
-                            Tensor input) {
+                            Tensor input, const Visit& after) {
   Stage& stage = chunks_[static_cast<size_t>(action.chunk)];
   const int slot = action.microbatch % num_slots_[static_cast<size_t>(action.chunk)];
   const bool is_last = action.microbatch == shape_.num_microbatches - 1;
   switch (action.pass) {
     case Pass::kForward:
-      return ctx.training ? stage.forward(ctx, batch, std::move(input), slot)
-                          : stage.evaluate(ctx, batch, std::move(input));
+      return ctx.training ? stage.forward(ctx, batch, std::move(input), slot, after)
+                          : stage.evaluate(ctx, batch, std::move(input), after);
     case Pass::kBackward:
-      return stage.backward(ctx, batch, std::move(input), slot, is_last);
+      return stage.backward(ctx, batch, std::move(input), slot, is_last, after);
     case Pass::kBackwardInput:
-      return stage.backward_input(ctx, batch, std::move(input), slot);
+      return stage.backward_input(ctx, batch, std::move(input), slot, after);
     case Pass::kBackwardWeight:
       stage.backward_weight(ctx, batch, slot, is_last);
+  }
+  return {};
+}
+
+Visit Pipeline::next_visit(const Rows& rows, int64_t row) const {
+  for (int64_t i = row + 1; i < rows.size(); ++i) {
+    const Action action = rows[i].action;
+    if (action.pass == Pass::kBackwardWeight) continue;
+    const Stage& stage = chunks_[static_cast<size_t>(action.chunk)];
+    return stage.first_visit(action.pass != Pass::kForward);
   }
   return {};
 }

@@ -44,7 +44,10 @@ class Pipeline {
   };
 
   void run(Context& ctx, const Rows& rows, const MicroBatches& batches);
-  Tensor run_action(Context& ctx, const Action& action, const MicroBatch& batch, Tensor input);
+  Tensor run_action(Context& ctx, const Action& action, const MicroBatch& batch, Tensor input,
+                    const Visit& after);
+  // The first that comes after the row and reads weights.
+  Visit next_visit(const Rows& rows, int64_t row) const;
   void expect(Context& ctx, const Row& row, const MicroBatch& batch);
   Tensor receive(Context& ctx, const Row& row);
   void send(const Row& row, const Tensor& output);

@@ -63,7 +63,9 @@ Values initial_values(const ModelConfig& config, Range layers, const Partition& 
   for (const Param& param : model.params.params())
     weights.emplace_back(arena, DType::kF32, param.shape, MemoryCategory::kParameters, "weight");
   for (ParamId id = 0; id < model.params.num_params(); ++id)
-    init_param(stream, model.params[id], 7, weights[static_cast<size_t>(id)]);
+    for (const ParamPart& part : model.params[id].parts)
+      init_slice(stream, part.tensor, part.slice, 7,
+                 part_of(weights[static_cast<size_t>(id)], part));
   Values values;
   for (ParamId id = 0; id < model.params.num_params(); ++id)
     for (const ParamPart& part : model.params[id].parts) {
@@ -87,7 +89,7 @@ TEST_CASE("a model holds as many elements as its parameter count says") {
     }
 }
 
-TEST_CASE("the units of a model are its embedding, each block and its head") {
+TEST_CASE("the units of a model are its tables, each block and the final norm") {
   Arena arena(Device{}, int64_t{1} << 28);
   const WholePartition whole;
   const ModelConfig config = tiny(Family::kLlama, false);
@@ -95,7 +97,8 @@ TEST_CASE("the units of a model are its embedding, each block and its head") {
   std::vector<std::string> names;
   for (int unit = 0; unit < model.params.num_units(); ++unit)
     names.push_back(model.params.unit_name(unit));
-  CHECK(names == std::vector<std::string>{"embedding", "layers.0", "layers.1", "layers.2", "head"});
+  CHECK(names == std::vector<std::string>{"embedding", "layers.0", "layers.1", "layers.2",
+                                          "final_norm", "head"});
 }
 
 TEST_CASE("stages begin at the weights of the whole model, the tied table on both ends") {

@@ -33,6 +33,14 @@ const std::vector<std::string> kExtras = {
     "parallel={cp_size: 8, cp_comm_type: all_gather}",
     "parallel={cp_size: 2, cp_comm_type: a2a}",
     "parallel={cp_size: 2, tp_size: 2, sequence_parallel: true, pp_size: 2, pp_layout: auto}",
+    "parallel={dp_size: 2, cp_size: 2, distributed_optimizer: true}",
+    "parallel={dp_size: 2, tp_size: 2, sharding_strategy: SHARD_GRAD_OP, overlap_grad_reduce: "
+    "true}",
+    "parallel={dp_size: 2, sharding_strategy: FULL_SHARD}",
+    "parallel={dp_size: 2, cp_size: 2, sharding_strategy: FULL_SHARD, backward_prefetch: NONE}",
+    "parallel={dp_size: 2, pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble, "
+    "sharding_strategy: FULL_SHARD, backward_prefetch: BACKWARD_POST, overlap_grad_reduce: true}",
+    "parallel={dp_size: 2, cp_size: 2, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD}",
 #ifndef NEMO_SANITIZED  // ThreadSanitizer does not know OpenMP's barriers
     "trainer.threads_per_rank=2"
 #endif
@@ -139,6 +147,14 @@ TEST_CASE("what every rank is predicted to send in a step is what its communicat
       {deep, "{pp_size: 2, vpp_size: 3}", 4},
       {deep, "{pp_size: 2, vpp_size: 3, microbatch_group_size: 3}", 50},
       {deep, "{pp_size: 4, vpp_size: 3, tp_size: 2, sequence_parallel: true}", 84},
+      {deep, "{dp_size: 3, distributed_optimizer: true, overlap_param_gather: true}", 7},
+      {deep, "{dp_size: 2, sharding_strategy: SHARD_GRAD_OP}", 20},
+      {deep, "{dp_size: 2, sharding_strategy: FULL_SHARD}", 5},
+      {tied, "{dp_size: 4, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD, pp_size: 2}", 40},
+      {experts,
+       "{dp_size: 2, pp_size: 2, ep_size: 2, sharding_strategy: FULL_SHARD, "
+       "pp_schedule: zero_bubble}",
+       31},
       {deep, "{cp_size: 4}", 3},
       {deep, "{cp_size: 4, cp_comm_type: all_gather}", 3},
       {deep, "{cp_size: 2, cp_comm_type: a2a}", 3},
