@@ -89,6 +89,7 @@ TEST_CASE("a mesh knows its coordinates and prints its groups") {
   CHECK(text ==
         "tp: 0 of [6, 7]\ncp: 0 of [6]\ndp: 1 of [4, 6]\npp: 1 of [2, 6]\ndp_replicate: 0 of [6]\n"
         "dp_shard: 1 of [4, 6]\netp: 0 of [6, 7]\nep: 0 of [6]\nedp: 1 of [4, 6]\n"
+        "edp_shard: 1 of [4, 6]\n"
         "dp_cp: 1 of [4, 6]\ndp_shard_cp: 1 of [4, 6]\ntp_cp: 0 of [6, 7]\netp_ep: 0 of [6, 7]\n");
 }
 

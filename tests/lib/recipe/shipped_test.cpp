@@ -209,18 +209,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "parallel.pp_schedule: gpipe with 4097 micro batches in flight cannot run yet; 4096 of "
        "them, "
        "or 1f1b, would do (override parallel.pp_schedule=gpipe)"},
-      {{"dp_size=4", "parallel.dp_replicate_size=2"},
-       "parallel.dp_replicate_size: 2 cannot run yet; 1 would do (override "
-       "parallel.dp_replicate_size=2)"},
-      {{"dp_size=2", "sharding_strategy=FULL_SHARD"},
-       "parallel.sharding_strategy: FULL_SHARD cannot run yet; NO_SHARD would do "
-       "(override sharding_strategy=FULL_SHARD)"},
-      {{"parallel.strategy=megatron"},
-       "parallel.distributed_optimizer: true cannot run yet; false would do (override "
-       "parallel.strategy=megatron)"},
-      {{"parallel.overlap_param_gather=true"},
-       "parallel.overlap_param_gather: true cannot run yet; false would do (override "
-       "parallel.overlap_param_gather=true)"},
+      {{"dp_size=4", "sharding_strategy=HYBRID_SHARD", "parallel.dp_replicate_size=2"}, ""},
+      {{"parallel.strategy=megatron", "parallel.overlap_param_gather=true"}, ""},
       {{"parallel.cpu_offload=true"},
        "parallel.cpu_offload: true cannot run yet; false would do (override "
        "parallel.cpu_offload=true)"},
