@@ -42,12 +42,13 @@ std::string print_groups(const Sizes& s) {
       {"dp", {Axis::kDp}},
       {"dp_cp", {Axis::kDp, Axis::kCp}},
       {"pp", {Axis::kPp}},
-      {"tp_pp", {Axis::kTp, Axis::kPp}},
       {"ep", {Axis::kEp}},
       {"etp", {Axis::kEtp}},
       {"edp", {Axis::kEdp}},
       {"dp_replicate", {Axis::kDpReplicate}},
       {"dp_shard", {Axis::kDpShard}},
+      {"dp_shard_cp", {Axis::kDpShard, Axis::kCp}},
+      {"edp_shard", {Axis::kEdpShard}},
       {"tp_cp", {Axis::kTp, Axis::kCp}},
       {"etp_ep", {Axis::kEtp, Axis::kEp}}};
   std::string out = "groups:\n";
@@ -97,16 +98,27 @@ std::string print_state_memory(const ResolvedRecipe& resolved) {
   return out;
 }
 
+// What parallel.cpu_offload moves there.
+std::string print_host_memory(const MemoryReport& memory) {
+  const auto peak = [&](MemoryCategory category) {
+    return memory.peak[static_cast<size_t>(category)];
+  };
+  return fmt::format("host: {{parameters: {}, gradients: {}, optimizer: {}}}, ",
+                     peak(MemoryCategory::kParameters), peak(MemoryCategory::kGradients),
+                     peak(MemoryCategory::kOptimizer));
+}
+
 std::string print_memory(const std::vector<StagePrediction>& stages) {
   std::string out =
       "memory_bytes:  # of the fullest rank of each pipeline stage, the most of each at a time; "
       "total: the most of all\n";
   for (size_t stage = 0; stage < stages.size(); ++stage) {
-    const auto& [rank, memory] = stages[stage].fullest;
+    const auto& [rank, memory, host] = stages[stage].fullest;
     out += fmt::format("  - {{stage: {}, ", stage);
     for (size_t c = 0; c < size_t{kNumMemoryCategories}; ++c)
       out += fmt::format("{}: {}, ", to_string(static_cast<MemoryCategory>(c)), memory.peak[c]);
-    out += fmt::format("total: {}}}\n", memory.peak_total);
+    if (host.peak_total > 0) out += print_host_memory(host);
+    out += fmt::format("total: {}}}\n", memory.peak_total + host.peak_total);
   }
   return out;
 }

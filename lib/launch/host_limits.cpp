@@ -70,9 +70,9 @@ void check_process_limits(int64_t num_children) {
                 limit.rlim_cur, least);
 }
 
-void check_address_space(int num_ranks) {
+void check_address_space(int num_ranks, int num_arenas) {
   const ThreadWorld world(num_ranks, std::chrono::seconds(1));
-  reserve_private(num_ranks * host_memory_bytes());
+  reserve_private(num_ranks * num_arenas * host_memory_bytes());
 }
 
 void check_threads_start(const Recipe& recipe, int64_t num_ranks) {

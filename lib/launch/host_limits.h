@@ -36,9 +36,9 @@ RankMemory least_memory(const ResolvedRecipe& run);
 // or a launcher of `num_children` ranks.
 void check_process_limits(int64_t num_children);
 
-// Reserves as much address space at once as `num_ranks` ranks that are threads will, and gives it
-// back. A usage error where that cannot be had.
-void check_address_space(int num_ranks);
+// Reserves as much address space at once as `num_ranks` ranks that are threads will, each for so
+// many arenas, and gives it back. A usage error where that cannot be had.
+void check_address_space(int num_ranks, int num_arenas);
 
 // Starts as many threads at once as `num_ranks` ranks of this process will, and ends them: no count
 // of a limit tells what is left of it. A usage error where one does not start.

@@ -38,7 +38,7 @@ std::chrono::nanoseconds comm_timeout(const Recipe& recipe) {
 
 int run_thread_pretrain(const ResolvedRecipe& run, const PretrainEnvironment& environment) {
   const PreparedRun prepared = prepare_run(run, run.sizes.world);
-  check_address_space(narrow<int>(run.sizes.world));
+  check_address_space(narrow<int>(run.sizes.world), run.recipe.parallel.cpu_offload ? 2 : 1);
   if (const int signal = environment.stop_signal.load(); signal != 0)
     throw UserError(static_cast<ExitCode>(128 + signal),
                     fmt::format("stopped by signal {} before training began", signal));

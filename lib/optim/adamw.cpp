@@ -6,7 +6,7 @@
 namespace nemo {
 
 AdamW::AdamW(Stream& stream, const OptimConfig& config, std::vector<OptimRange> ranges)
-    : config_(config), ranges_(std::move(ranges)) {
+    : stream_(stream), config_(config), ranges_(std::move(ranges)) {
   for (auto* moments : {&moments1_, &moments2_})
     for (const OptimRange& range : ranges_) {
       moments->emplace_back(stream.arena(), DType::kF32, range.param.shape(),
@@ -15,7 +15,7 @@ AdamW::AdamW(Stream& stream, const OptimConfig& config, std::vector<OptimRange> 
     }
 }
 
-void AdamW::step(Stream& stream, double lr, double grad_scale) {
+void AdamW::step(double lr, double grad_scale) {
   ++num_steps_;
   for (size_t i = 0; i < ranges_.size(); ++i) {
     const kernels::AdamWStep step = {
@@ -26,7 +26,7 @@ void AdamW::step(Stream& stream, double lr, double grad_scale) {
         .weight_decay = ranges_[i].decay ? static_cast<float>(config_.weight_decay) : 0.0f,
         .step = num_steps_,
         .grad_scale = static_cast<float>(grad_scale)};
-    kernels::adamw(stream, step, ranges_[i].param, ranges_[i].grad, moments1_[i], moments2_[i]);
+    kernels::adamw(stream_, step, ranges_[i].param, ranges_[i].grad, moments1_[i], moments2_[i]);
   }
 }
 

@@ -21,13 +21,14 @@ struct OptimRange {
 
 class AdamW {
  public:
-  // Moments begin at zero, in the arena.
+  // Moments begin at zero, in the stream's arena. The stream must outlive this.
   AdamW(Stream& stream, const OptimConfig& config, std::vector<OptimRange> ranges);
 
   // One update of every range with this learning rate; gradients are multiplied by grad_scale.
-  void step(Stream& stream, double lr, double grad_scale);
+  void step(double lr, double grad_scale);
 
  private:
+  Stream& stream_;
   OptimConfig config_;
   std::vector<OptimRange> ranges_;
   std::vector<Tensor> moments1_;

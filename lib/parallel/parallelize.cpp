@@ -4,7 +4,8 @@
 
 namespace nemo {
 
-ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& stream) {
+ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& stream,
+                          Stream& host) {
   const DataConfig& data = recipe.data;
   const int64_t num_microbatches =
       div_exact(data.global_batch_size, data.micro_batch_size * mesh[Axis::kDp].size());
@@ -22,7 +23,8 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
   result.params = std::make_unique<ParamSet>(std::move(model.params));
   // 3. Where weights and gradients live, and how gradients are reduced: over dp x cp, because cp
   //    peers hold the same weights and see other tokens; those of experts over edp.
-  result.state = std::make_unique<ParameterState>(stream, *result.params, recipe, mesh);
+  Stream& home = recipe.parallel.cpu_offload ? host : stream;
+  result.state = std::make_unique<ParameterState>(stream, home, *result.params, recipe, mesh);
   // 4. What ranks of one model hold alike: its gradients summed where each computed a part, counted
   //    once.
   result.grads = std::make_unique<LogicalGrads>(stream, *result.params, *result.sharding,
@@ -31,7 +33,7 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
   result.pipeline =
       std::make_unique<Pipeline>(std::move(model.chunks), recipe, num_microbatches, mesh);
   // 6. The optimizer, over what this rank updates, and what routers keep beside weights.
-  result.optimizer = std::make_unique<AdamW>(stream, recipe.optim, result.state->ranges());
+  result.optimizer = std::make_unique<AdamW>(home, recipe.optim, result.state->ranges());
   if (recipe.model.moe.num_experts > 0) result.routers = make_router_state(stream, recipe.model);
   return result;
 }

@@ -24,7 +24,9 @@ struct ParallelModel {
   std::optional<RouterState> routers;  // of a model with experts
 };
 
-// Weights are uninitialised. The mesh must outlive the result.
-ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& stream);
+// Weights are zeros. All must outlive the result. `host` keeps what parallel.cpu_offload moves
+// there.
+ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& stream,
+                          Stream& host);
 
 }  // namespace nemo

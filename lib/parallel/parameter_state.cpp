@@ -27,8 +27,8 @@ bool shards_weights(const ParallelConfig& parallel) {
 
 }  // namespace
 
-ParameterState::ParameterState(Stream& stream, const ParamSet& params, const Recipe& recipe,
-                               const DeviceMesh& mesh)
+ParameterState::ParameterState(Stream& stream, Stream& home, const ParamSet& params,
+                               const Recipe& recipe, const DeviceMesh& mesh)
     : groups_(groups_for(recipe.parallel, mesh)),
       layout_(params, {groups_.dense.shard->size(), groups_.experts.shard->size()},
               shards_grads(recipe.parallel) ? 0 : recipe.parallel.bucket_size_mb * 1e6) {
@@ -38,14 +38,14 @@ ParameterState::ParameterState(Stream& stream, const ParamSet& params, const Rec
                                .overlap = parallel.overlap_grad_reduce,
                                .as_bucket_view = parallel.gradient_as_bucket_view};
   if (shards_weights(parallel))
-    weights_ = std::make_unique<ShardedWeights>(stream, params, layout_, groups_, dtype);
+    weights_ = std::make_unique<ShardedWeights>(stream, home, params, layout_, groups_, dtype);
   else
-    weights_ = std::make_unique<WholeWeights>(stream, params, layout_, groups_, dtype,
+    weights_ = std::make_unique<WholeWeights>(stream, home, params, layout_, groups_, dtype,
                                               parallel.overlap_param_gather);
   if (shards_grads(parallel))
-    grads_ = std::make_unique<ShardedGrads>(stream, params, layout_, groups_, options);
+    grads_ = std::make_unique<ShardedGrads>(stream, home, params, layout_, groups_, options);
   else
-    grads_ = std::make_unique<WholeGrads>(stream, params, layout_, groups_, options);
+    grads_ = std::make_unique<WholeGrads>(stream, home, params, layout_, groups_, options);
 
   for (ParamId id = 0; id < params.num_params(); ++id) {
     const auto& [index, piece] = layout_.place(id);

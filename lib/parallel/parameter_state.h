@@ -7,7 +7,9 @@
 //   SHARD_GRAD_OP              whole, gathered each step    sharded, each micro batch
 //   reduce-scattered FULL_SHARD, HYBRID_SHARD   sharded, gathered each use   sharded, the same
 //
-// Shards are cut among dp_shard x cp (experts: the edp of a replica), and summed over dp_replicate.
+// With cpu_offload sharded weights, the optimizer's masters and the gradients it reads lie in host
+// memory; a shard is copied to the device when its unit is gathered. Shards are cut among dp_shard
+// x cp (experts: the edp of a replica), and summed over dp_replicate.
 #pragma once
 
 #include <memory>
@@ -24,8 +26,9 @@ namespace nemo {
 
 class ParameterState {
  public:
-  // params and mesh must outlive this. Weights are zeros until they are set.
-  ParameterState(Stream& stream, const ParamSet& params, const Recipe& recipe,
+  // All must outlive this. home: where what the optimizer updates lives, the stream itself or, with
+  // cpu_offload, the host. Weights are zeros until they are set.
+  ParameterState(Stream& stream, Stream& home, const ParamSet& params, const Recipe& recipe,
                  const DeviceMesh& mesh);
 
   WeightState& weights() { return *weights_; }

@@ -4,9 +4,11 @@
 
 namespace nemo {
 
-ShardedGrads::ShardedGrads(Stream& stream, const ParamSet& params, const FlatLayout& layout,
-                           const StateGroups& groups, const GradOptions& options)
+ShardedGrads::ShardedGrads(Stream& stream, Stream& home, const ParamSet& params,
+                           const FlatLayout& layout, const StateGroups& groups,
+                           const GradOptions& options)
     : stream_(stream),
+      home_(home),
       params_(params),
       layout_(layout),
       options_(options),
@@ -14,7 +16,7 @@ ShardedGrads::ShardedGrads(Stream& stream, const ParamSet& params, const FlatLay
   for (const FlatBucket& flat : layout.buckets()) {
     Bucket& bucket = buckets_.emplace_back();
     bucket.groups = groups.of(flat.experts);
-    bucket.shard = Tensor(stream.arena(), DType::kF32, {flat.shard_numel()},
+    bucket.shard = Tensor(home.arena(), DType::kF32, {flat.shard_numel()},
                           MemoryCategory::kGradients, "grads");
   }
 }
@@ -88,15 +90,23 @@ void ShardedGrads::add_reduced() {
 
 void ShardedGrads::finish() {
   add_reduced();
-  std::vector<Work> works;
   for (Bucket& bucket : buckets_) {
     NEMO_CHECK(bucket.used && !bucket.all, "[grads] a unit never became final");
     bucket.used = false;
-    if (bucket.groups.replicate->size() > 1)
-      works.push_back(
-          bucket.groups.replicate->all_reduce(bucket.shard, ReduceOp::kSum, "gradients"));
+    if (bucket.groups.replicate->size() > 1) sum_replicas(bucket);
   }
-  for (Work& work : works) work.wait(stream_);
+}
+
+// What is offloaded crosses in a copy.
+void ShardedGrads::sum_replicas(Bucket& bucket) {
+  Tensor sums = bucket.shard;
+  if (&home_ != &stream_) {
+    sums = Tensor(stream_.arena(), DType::kF32, bucket.shard.shape(),
+                  MemoryCategory::kCommunication, "replicas");
+    kernels::convert(stream_, bucket.shard, sums);
+  }
+  bucket.groups.replicate->all_reduce(sums, ReduceOp::kSum, "gradients").wait(stream_);
+  if (sums.raw() != bucket.shard.raw()) kernels::convert(stream_, sums, bucket.shard);
 }
 
 }  // namespace nemo

@@ -12,9 +12,9 @@ namespace nemo {
 
 class ShardedGrads final : public GradState {
  public:
-  // layout, of one bucket for each unit and kind, and groups must outlive this. With
-  // options.overlap a unit is reduced while the next one is computed.
-  ShardedGrads(Stream& stream, const ParamSet& params, const FlatLayout& layout,
+  // All must outlive this. layout: of one bucket for each unit and kind. home: where shards live,
+  // as of WeightState. With options.overlap a unit is reduced while the next one is computed.
+  ShardedGrads(Stream& stream, Stream& home, const ParamSet& params, const FlatLayout& layout,
                const StateGroups& groups, const GradOptions& options);
 
   GradTarget target(ParamId id) override;
@@ -38,8 +38,10 @@ class ShardedGrads final : public GradState {
 
   void reduce(size_t index);
   void add_reduced();
+  void sum_replicas(Bucket& bucket);
 
   Stream& stream_;
+  Stream& home_;
   const ParamSet& params_;
   const FlatLayout& layout_;
   GradOptions options_;

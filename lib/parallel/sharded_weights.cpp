@@ -4,15 +4,15 @@
 
 namespace nemo {
 
-ShardedWeights::ShardedWeights(Stream& stream, const ParamSet& params, const FlatLayout& layout,
-                               const StateGroups& groups, DType dtype)
-    : WeightState(stream, layout, groups), params_(params) {
+ShardedWeights::ShardedWeights(Stream& stream, Stream& home, const ParamSet& params,
+                               const FlatLayout& layout, const StateGroups& groups, DType dtype)
+    : WeightState(stream, home, layout, groups), params_(params) {
   for (const FlatBucket& flat : layout.buckets()) {
     Bucket& bucket = buckets_.emplace_back();
     bucket.shard =
-        Tensor(stream.arena(), dtype, {flat.shard_numel()}, MemoryCategory::kParameters, "weights");
-    kernels::fill(stream, bucket.shard, 0);
-    bucket.updated = masters_of(bucket.shard);
+        Tensor(home.arena(), dtype, {flat.shard_numel()}, MemoryCategory::kParameters, "weights");
+    kernels::fill(home, bucket.shard, 0);
+    bucket.updated = masters_of(bucket.shard, /*at_home=*/true);
   }
 }
 
@@ -53,8 +53,8 @@ void ShardedWeights::release(int unit) {
 void ShardedWeights::publish() {
   for (Bucket& bucket : buckets_) {
     NEMO_CHECK(!bucket.all, "[weights] a unit is still gathered while its shards change");
-    if (bucket.updated.dtype() != bucket.shard.dtype())
-      kernels::convert(stream_, bucket.updated, bucket.shard);
+    if (bucket.updated.raw() != bucket.shard.raw())
+      kernels::convert(home_, bucket.updated, bucket.shard);
   }
 }
 
@@ -67,7 +67,13 @@ void ShardedWeights::gather(size_t index) {
   const FlatBucket& flat = layout_.buckets()[index];
   bucket.all = Tensor(stream_.arena(), bucket.shard.dtype(), {flat.numel},
                       MemoryCategory::kCommunication, "gathered_weights");
-  bucket.gathering = shard_group(flat).all_gather(bucket.shard, bucket.all, "weights");
+  Tensor part = bucket.shard;
+  if (offloaded()) {
+    const Range mine = flat.shard(shard_group(flat).rank());
+    part = bucket.all.slice(0, mine.begin, mine.end);
+    kernels::convert(stream_, bucket.shard, part);
+  }
+  bucket.gathering = shard_group(flat).all_gather(part, bucket.all, "weights");
 }
 
 }  // namespace nemo

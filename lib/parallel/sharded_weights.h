@@ -10,9 +10,8 @@ namespace nemo {
 
 class ShardedWeights final : public WeightState {
  public:
-  // layout, of one bucket for each unit and kind, and groups must outlive this. dtype: as in
-  // WholeWeights.
-  ShardedWeights(Stream& stream, const ParamSet& params, const FlatLayout& layout,
+  // layout: of one bucket for each unit and kind. dtype: as in WholeWeights.
+  ShardedWeights(Stream& stream, Stream& home, const ParamSet& params, const FlatLayout& layout,
                  const StateGroups& groups, DType dtype);
 
   void gather_ahead(int unit) override;
@@ -26,7 +25,7 @@ class ShardedWeights final : public WeightState {
 
  private:
   struct Bucket {
-    Tensor shard;
+    Tensor shard;    // at home
     Tensor updated;  // the shard itself or its master
     Tensor all;      // while a use is near
     Work gathering;

@@ -11,9 +11,10 @@ namespace nemo {
 
 class WeightState : public WeightProvider {
  public:
-  // layout and groups must outlive this.
-  WeightState(Stream& stream, const FlatLayout& layout, const StateGroups& groups)
-      : stream_(stream), layout_(layout), groups_(groups) {}
+  // All must outlive this. home: where what the optimizer updates lives, the stream itself or, with
+  // cpu_offload, the host.
+  WeightState(Stream& stream, Stream& home, const FlatLayout& layout, const StateGroups& groups)
+      : stream_(stream), home_(home), layout_(layout), groups_(groups) {}
 
   // Of a Param's elements those that this rank updates; empty where it has none of them.
   Range held(ParamId id, const Range& elements) const;
@@ -29,13 +30,15 @@ class WeightState : public WeightProvider {
   virtual void settle() = 0;
 
  protected:
-  // The fp32 values behind a shard: itself, or masters [its numel], zeros.
-  Tensor masters_of(const Tensor& shard);
+  // The fp32 values behind a shard: itself where it is fp32 and at home, else masters, zeros.
+  Tensor masters_of(const Tensor& shard, bool at_home);
+  bool offloaded() const { return &home_ != &stream_; }
   Communicator& shard_group(const FlatBucket& bucket) const {
     return *groups_.of(bucket.experts).shard;
   }
 
   Stream& stream_;
+  Stream& home_;
   const FlatLayout& layout_;
   const StateGroups& groups_;
 };

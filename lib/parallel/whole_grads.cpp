@@ -4,8 +4,9 @@
 
 namespace nemo {
 
-WholeGrads::WholeGrads(Stream& stream, const ParamSet& params, const FlatLayout& layout,
-                       const StateGroups& groups, const GradOptions& options)
+WholeGrads::WholeGrads(Stream& stream, Stream& home, const ParamSet& params,
+                       const FlatLayout& layout, const StateGroups& groups,
+                       const GradOptions& options)
     : stream_(stream),
       layout_(layout),
       options_(options),
@@ -19,7 +20,9 @@ WholeGrads::WholeGrads(Stream& stream, const ParamSet& params, const FlatLayout&
         Tensor(stream.arena(), DType::kF32, {flat.numel}, MemoryCategory::kGradients, "grads");
     kernels::fill(stream, bucket.all, 0);  // the gaps between parameters are reduced too
     bucket.mine = flat.shard(bucket.groups.shard->rank());
-    bucket.shard = bucket.all.slice(0, bucket.mine.begin, bucket.mine.end);
+    bucket.shard = &home == &stream ? bucket.all.slice(0, bucket.mine.begin, bucket.mine.end)
+                                    : Tensor(home.arena(), DType::kF32, {bucket.mine.size()},
+                                             MemoryCategory::kGradients, "grads");
     if (staged)
       bucket.staged = Tensor(stream.arena(), options.reduce_dtype, {flat.numel},
                              MemoryCategory::kCommunication, "bucket");
@@ -74,7 +77,7 @@ void WholeGrads::finish(Bucket& bucket) {
   const auto& [shard, replicate] = bucket.groups;
   if (shard->size() > 1 && replicate->size() > 1)
     replicate->all_reduce(mine, ReduceOp::kSum, "gradients").wait(stream_);
-  if (bucket.staged) kernels::convert(stream_, mine, bucket.shard);
+  if (mine.raw() != bucket.shard.raw()) kernels::convert(stream_, mine, bucket.shard);
   bucket.num_pending = bucket.num_units;
 }
 

@@ -23,8 +23,8 @@ struct GradOptions {
 
 class WholeGrads final : public GradState {
  public:
-  // layout and groups must outlive this.
-  WholeGrads(Stream& stream, const ParamSet& params, const FlatLayout& layout,
+  // All must outlive this. home: where shards live for the optimizer, as of WeightState.
+  WholeGrads(Stream& stream, Stream& home, const ParamSet& params, const FlatLayout& layout,
              const StateGroups& groups, const GradOptions& options);
 
   GradTarget target(ParamId id) override;
@@ -37,7 +37,7 @@ class WholeGrads final : public GradState {
   struct Bucket {
     KindGroups groups;
     Tensor all;
-    Tensor shard;   // of `all`, this rank's
+    Tensor shard;   // this rank's, of `all` or at home
     Tensor staged;  // its copy for the wire, where there is one
     Range mine;
     int num_units;    // that must be complete

@@ -4,9 +4,10 @@
 
 namespace nemo {
 
-WholeWeights::WholeWeights(Stream& stream, const ParamSet& params, const FlatLayout& layout,
-                           const StateGroups& groups, DType dtype, bool overlap)
-    : WeightState(stream, layout, groups),
+WholeWeights::WholeWeights(Stream& stream, Stream& home, const ParamSet& params,
+                           const FlatLayout& layout, const StateGroups& groups, DType dtype,
+                           bool overlap)
+    : WeightState(stream, home, layout, groups),
       overlap_(overlap),
       weights_(static_cast<size_t>(params.num_params())) {
   for (const FlatBucket& flat : layout.buckets()) {
@@ -16,7 +17,7 @@ WholeWeights::WholeWeights(Stream& stream, const ParamSet& params, const FlatLay
     kernels::fill(stream, bucket.all, 0);  // the gaps between parameters are gathered too
     const Range mine = flat.shard(shard_group(flat).rank());
     bucket.shard = bucket.all.slice(0, mine.begin, mine.end);
-    bucket.updated = masters_of(bucket.shard);
+    bucket.updated = masters_of(bucket.shard, !offloaded());
     for (const FlatPiece& piece : flat.pieces)
       weights_[static_cast<size_t>(piece.id)] =
           bucket.all.slice(0, piece.first, piece.first + piece.numel).view(params[piece.id].shape);
@@ -35,7 +36,7 @@ void WholeWeights::publish() {
   for (size_t i = buckets_.size(); i-- > 0;) {
     Bucket& bucket = buckets_[i];
     Communicator& group = shard_group(layout_.buckets()[i]);
-    if (bucket.updated.dtype() != bucket.shard.dtype())
+    if (bucket.updated.raw() != bucket.shard.raw())
       kernels::convert(stream_, bucket.updated, bucket.shard);
     if (group.size() > 1) bucket.gathering = group.all_gather(bucket.shard, bucket.all, "weights");
   }

@@ -10,9 +10,9 @@ namespace nemo {
 
 class WholeWeights final : public WeightState {
  public:
-  // layout and groups must outlive this. dtype: what modules read; below fp32 the optimizer gets
-  // masters. overlap: a bucket's gathering is waited for at its next use, not in publish.
-  WholeWeights(Stream& stream, const ParamSet& params, const FlatLayout& layout,
+  // dtype: what modules read; the optimizer gets fp32 masters where that or where it lives differs.
+  // overlap: a bucket's gathering is waited for at its next use, not in publish.
+  WholeWeights(Stream& stream, Stream& home, const ParamSet& params, const FlatLayout& layout,
                const StateGroups& groups, DType dtype, bool overlap);
 
   void gather_ahead(int) override {}

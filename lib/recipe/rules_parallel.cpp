@@ -253,6 +253,16 @@ void check_strategy(Draft& d) {
     return "ddp shards nothing, but parallel.distributed_optimizer is true; false would do, or "
            "parallel.strategy megatron";
   });
+  d.check(
+      {"parallel.cpu_offload", "parallel.sharding_strategy", "parallel.distributed_optimizer"},
+      [&]() -> Problem {
+        if (!p.cpu_offload || p.distributed_optimizer ||
+            p.sharding_strategy != ShardingStrategy::kNoShard)
+          return {};
+        return "true moves what is sharded to the host, but parallel.sharding_strategy is NO_SHARD "
+               "and parallel.distributed_optimizer false; false would do, or "
+               "parallel.distributed_optimizer true";
+      });
 }
 
 }  // namespace

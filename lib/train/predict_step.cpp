@@ -43,7 +43,8 @@ class RecordedRank {
         mesh_(*world_, Grid(run.sizes)),
         step_(shortened(run, mesh_.coordinate(Axis::kPp))),
         stream_(arena_, narrow<int>(run.recipe.trainer.threads_per_rank), detect_cpu_isa()),
-        model_(parallelize(step_.recipe, mesh_, stream_)),
+        host_(host_arena_, stream_.num_threads(), stream_.isa()),
+        model_(parallelize(step_.recipe, mesh_, stream_, host_)),
         buffers_(
             arena_, run.recipe.data.micro_batch_size,
             zigzag_columns(run.recipe.data.seq_length, run.sizes.cp, mesh_.coordinate(Axis::kCp))) {
@@ -68,11 +69,11 @@ class RecordedRank {
       return buffers_.batch();
     };
     run_step(ctx, model_, batch, 0);
-    model_.optimizer->step(stream_, 0, 1);
+    model_.optimizer->step(0, 1);
     model_.state->weights().publish();
     model_.state->weights().settle();
     traffic_.add(before, after, step_.num_missing);
-    return {arena_.report(), traffic_};
+    return {arena_.report(), host_arena_.report(), traffic_};
   }
 
  private:
@@ -83,6 +84,8 @@ class RecordedRank {
   DeviceMesh mesh_;
   ShortStep step_;
   Stream stream_;
+  Arena host_arena_{Device{DeviceKind::kRecord}, Arena::kUnlimited};
+  Stream host_;
   ParallelModel model_;
   BatchBuffers buffers_;
 };
@@ -115,7 +118,7 @@ std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run) {
     if (!is_typical(grid, rank)) continue;
     auto& [fullest, busiest] = stages[static_cast<size_t>(grid.coordinate(Axis::kPp, rank))];
     StepPrediction step = predict_step(run, rank);
-    if (step.memory.peak_total > fullest.memory.peak_total) fullest = {rank, step.memory};
+    if (step.peak_total() > fullest.peak_total()) fullest = {rank, step.memory, step.host};
     if (busiest.traffic.groups().empty() || step.traffic.bytes() > busiest.traffic.bytes())
       busiest = {rank, std::move(step.traffic)};
   }
@@ -133,14 +136,10 @@ int64_t num_predicted_passes(const ResolvedRecipe& run) {
   return recipe.model.num_layers * num_microbatches * num_ranks * run.sizes.cp;
 }
 
-MemoryReport predict_memory(const ResolvedRecipe& run, int rank) {
-  return predict_step(run, rank).memory;
-}
-
 int64_t predict_peak_memory(const ResolvedRecipe& run) {
   int64_t peak = 0;
   for (const StagePrediction& stage : predict_stages(run))
-    peak = std::max(peak, stage.fullest.memory.peak_total);
+    peak = std::max(peak, stage.fullest.peak_total());
   return peak;
 }
 

@@ -11,7 +11,11 @@ namespace nemo {
 
 struct StepPrediction {
   MemoryReport memory;
+  MemoryReport host;  // of parallel.cpu_offload
   Traffic traffic;
+
+  // On CPU both lie in the same memory.
+  int64_t peak_total() const { return memory.peak_total + host.peak_total; }
 };
 
 // Of one rank of a recipe that runs; with experts, as if all were chosen alike.
@@ -23,6 +27,8 @@ struct StagePrediction {
   struct {
     int rank = 0;
     MemoryReport memory;
+    MemoryReport host;
+    int64_t peak_total() const { return memory.peak_total + host.peak_total; }
   } fullest;
   struct {
     int rank = 0;
@@ -32,9 +38,6 @@ struct StagePrediction {
 std::vector<StagePrediction> predict_stages(const ResolvedRecipe& run);
 // Layers times micro batches times steps of the ring that this takes, some 20 us each.
 int64_t num_predicted_passes(const ResolvedRecipe& run);
-
-// Peak bytes of one rank of the run, by category.
-MemoryReport predict_memory(const ResolvedRecipe& run, int rank);
 
 // The largest peak_total of the run's ranks.
 int64_t predict_peak_memory(const ResolvedRecipe& run);

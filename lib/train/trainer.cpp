@@ -19,8 +19,10 @@ Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
       world_(world),
       arena_(world.reserve_memory(host_memory_bytes())),
       stream_(arena_, narrow<int>(recipe_.trainer.threads_per_rank), detect_cpu_isa()),
+      host_arena_(Device{}, recipe_.parallel.cpu_offload ? host_memory_bytes() : Arena::kAlignment),
+      host_(host_arena_, stream_.num_threads(), stream_.isa()),
       mesh_(world, Grid(inputs.run.sizes)),
-      model_(parallelize(recipe_, mesh_, stream_)),
+      model_(parallelize(recipe_, mesh_, stream_, host_)),
       columns_(zigzag_columns(recipe_.data.seq_length, mesh_[Axis::kCp].size(),
                               mesh_[Axis::kCp].rank())),
       sampler_(inputs.dataset, recipe_.data, mesh_[Axis::kDp].size(), mesh_[Axis::kDp].rank(),
@@ -83,7 +85,7 @@ TrainStep Trainer::train_step() {
   step.lr = learning_rate(recipe_.optim, num_updates_);
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
   if (!step.skipped) {
-    model_.optimizer->step(stream_, step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
+    model_.optimizer->step(step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
     model_.state->weights().publish();
     if (model_.routers) update_router_bias(stream_, *model_.routers, recipe_.model.moe);
     ++num_updates_;
@@ -169,7 +171,7 @@ void Trainer::check_printed(const std::error_code& error) const {
 }
 
 int64_t Trainer::peak_memory() {
-  int64_t peak = arena_.report().peak_total;
+  int64_t peak = arena_.report().peak_total + host_arena_.report().peak_total;
   world_.all_reduce(Tensor(&peak, DType::kI64, {1}), ReduceOp::kMax, "peak_memory").wait(stream_);
   return peak;
 }

@@ -58,6 +58,7 @@ class Trainer {
 
   const ParallelModel& model() const { return model_; }
   const MemoryReport& memory() const { return arena_.report(); }
+  const MemoryReport& host_memory() const { return host_arena_.report(); }
 
  private:
   TrainResult run_steps();
@@ -78,6 +79,8 @@ class Trainer {
   Communicator& world_;
   Arena arena_;
   Stream stream_;
+  Arena host_arena_;  // of what parallel.cpu_offload moves there
+  Stream host_;
   DeviceMesh mesh_;
   ParallelModel model_;
   std::array<Range, 2> columns_;  // of each sample, on this cp rank

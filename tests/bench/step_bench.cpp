@@ -123,7 +123,7 @@ void print_memory(const Measured& measured, int64_t activations, int64_t predict
 void bench_step(const ResolvedRecipe& run) {
   const Recipe& recipe = run.recipe;
   const int num_threads = static_cast<int>(recipe.trainer.threads_per_rank);
-  const MemoryReport predicted = predict_memory(run, 0);
+  const MemoryReport predicted = predict_step(run, 0).memory;
   const Measured measured = measure_steps(run);  // first, while nothing else has been resident
   const std::vector<double>& seconds = measured.seconds;
   const double rate = best_product_rate(recipe);

@@ -73,7 +73,7 @@ TEST_CASE("the least memory is state and an activation, and below the prediction
   const ResolvedRecipe run = small_run({"data.micro_batch_size=4"});
   const int64_t state = state_memory(run).front().total();
   CHECK(least_memory(run).total == state + 4 * 32 * 64 * 4);
-  CHECK(least_memory(run).total < predict_memory(run, 0).peak_total);
+  CHECK(least_memory(run).total < predict_step(run, 0).peak_total());
   CHECK(least_memory(run).state == state);
   // A rank of a cp group has its columns alone, and with sequence parallelism its rows.
   const ResolvedRecipe divided = small_run(

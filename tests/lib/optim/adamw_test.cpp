@@ -37,7 +37,7 @@ TEST_CASE("three steps of two ranges equal AdamW written out in double") {
       }
       expected[r][i] = p;
     }
-  for (int t = 1; t <= 3; ++t) optimizer.step(stream, 0.1 * t, 0.5);
+  for (int t = 1; t <= 3; ++t) optimizer.step(0.1 * t, 0.5);
   for (int r = 0; r < 2; ++r)
     for (int i = 0; i < 3; ++i)
       CHECK(params[r][i] == doctest::Approx(expected[r][i]).epsilon(1e-5));

@@ -90,9 +90,10 @@ std::vector<Sums> reduced(const Case& c, int64_t step) {
     const FlatLayout layout(params, {c.shard_size, c.shard_size}, c.bucket_bytes);
     std::unique_ptr<GradState> grads;
     if (c.sharded)
-      grads = std::make_unique<ShardedGrads>(stream, params, layout, groups.state, c.options);
+      grads =
+          std::make_unique<ShardedGrads>(stream, stream, params, layout, groups.state, c.options);
     else
-      grads = std::make_unique<WholeGrads>(stream, params, layout, groups.state, c.options);
+      grads = std::make_unique<WholeGrads>(stream, stream, params, layout, groups.state, c.options);
     for (int64_t s = 0; s <= step; ++s) {
       use_all(*grads, params, rank, s);
       grads->finish();
@@ -194,7 +195,7 @@ TEST_CASE("a unit that is final twice, or never, is a broken invariant") {
       add_params(params);
       const Groups groups(world, 1);
       const FlatLayout layout(params, {1, 1}, 25e6);
-      WholeGrads grads(stream, params, layout, groups.state, {});
+      WholeGrads grads(stream, stream, params, layout, groups.state, {});
       for (int unit = 3; unit >= (twice ? 0 : 1); --unit) grads.mark_complete(unit, true);
       if (twice) grads.mark_complete(2, true);
       grads.finish();

@@ -167,10 +167,17 @@ TEST_CASE("precision") {
 }
 
 TEST_CASE("offload and prefetch") {
-  check_same({"parallel.cpu_offload=true"},
-             {"fsdp.cpu_offload=true", "distributed.cpu_offload=true", "offload_policy=true",
-              "fsdp.offload_policy=CPUOffloadPolicy",
-              "distributed.offload_policy._target_=torch.distributed.fsdp.CPUOffloadPolicy"});
+  const auto sharded = [](const std::string& word) {
+    return with({"sharding_strategy=FULL_SHARD", word});
+  };
+  for (const std::string word :
+       {"fsdp.cpu_offload=true", "distributed.cpu_offload=true", "offload_policy=true",
+        "fsdp.offload_policy=CPUOffloadPolicy",
+        "distributed.offload_policy._target_=torch.distributed.fsdp.CPUOffloadPolicy"}) {
+    CAPTURE(word);
+    CHECK(sharded(word) == sharded("parallel.cpu_offload=true"));
+  }
+  CHECK(sharded("parallel.cpu_offload=true") != sharded("parallel.cpu_offload=false"));
   CHECK(with({"distributed.offload_policy=null"}) == with({}));
   check_same(
       {"parallel.backward_prefetch=BACKWARD_POST"},

@@ -210,10 +210,9 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "them, "
        "or 1f1b, would do (override parallel.pp_schedule=gpipe)"},
       {{"dp_size=4", "sharding_strategy=HYBRID_SHARD", "parallel.dp_replicate_size=2"}, ""},
-      {{"parallel.strategy=megatron", "parallel.overlap_param_gather=true"}, ""},
-      {{"parallel.cpu_offload=true"},
-       "parallel.cpu_offload: true cannot run yet; false would do (override "
-       "parallel.cpu_offload=true)"},
+      {{"parallel.strategy=megatron", "parallel.overlap_param_gather=true",
+        "parallel.cpu_offload=true"},
+       ""},
       {{"parallel.recompute=full"},
        "parallel.recompute: full cannot run yet; none would do (override parallel.recompute=full)"},
       {{"data.kind=jsonl"},

@@ -235,6 +235,8 @@ const Wrong kWrong[] = {
      "parallel.strategy: ddp shards nothing, but parallel.sharding_strategy is FULL_SHARD; NO_SHARD would do, or parallel.strategy fsdp2 (parallel.strategy: override parallel.strategy=ddp; parallel.sharding_strategy: override parallel.sharding_strategy=FULL_SHARD)"},
     {{"parallel.strategy=ddp", "parallel.distributed_optimizer=true"},
      "parallel.strategy: ddp shards nothing, but parallel.distributed_optimizer is true; false would do, or parallel.strategy megatron (parallel.strategy: override parallel.strategy=ddp; parallel.distributed_optimizer: override parallel.distributed_optimizer=true)"},
+    {{"parallel.cpu_offload=true"},
+     "parallel.cpu_offload: true moves what is sharded to the host, but parallel.sharding_strategy is NO_SHARD and parallel.distributed_optimizer false; false would do, or parallel.distributed_optimizer true (parallel.cpu_offload: override parallel.cpu_offload=true)"},
     {{"parallel.sharding_strategy=ZERO3"},
      "parallel.sharding_strategy: 'ZERO3' is not a choice; NO_SHARD, SHARD_GRAD_OP, FULL_SHARD, HYBRID_SHARD would do (override parallel.sharding_strategy=ZERO3)"},
     {{"parallel.strategy=deepspeed"},

@@ -41,6 +41,10 @@ const std::vector<std::string> kExtras = {
     "parallel={dp_size: 2, pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble, "
     "sharding_strategy: FULL_SHARD, backward_prefetch: BACKWARD_POST, overlap_grad_reduce: true}",
     "parallel={dp_size: 2, cp_size: 2, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD}",
+    "parallel={dp_size: 2, distributed_optimizer: true, cpu_offload: true}",
+    "parallel={dp_size: 2, tp_size: 2, sharding_strategy: SHARD_GRAD_OP, cpu_offload: true}",
+    "parallel={dp_size: 2, cp_size: 2, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD, "
+    "cpu_offload: true}",
 #ifndef NEMO_SANITIZED  // ThreadSanitizer does not know OpenMP's barriers
     "trainer.threads_per_rank=2"
 #endif
@@ -50,22 +54,25 @@ const std::vector<std::string> kExtras = {
 void check_memory(const ResolvedRecipe& run) {
   const auto dataset =
       open_dataset(run.recipe.data, run.recipe.model.vocab_size, 1, std::vector{Part::kTrain});
-  std::vector<MemoryReport> reached(static_cast<size_t>(run.sizes.world));
+  std::vector<MemoryReport> reached(static_cast<size_t>(run.sizes.world)), host(reached.size());
   on_trainers(run, *dataset, [&](Trainer& trainer, int rank) {
     trainer.train_step();
     trainer.train_step();
     reached[static_cast<size_t>(rank)] = trainer.memory();
+    host[static_cast<size_t>(rank)] = trainer.host_memory();
   });
   int64_t peak = 0;
   for (size_t rank = 0; rank < reached.size(); ++rank) {
     CAPTURE(rank);
-    const MemoryReport predicted = predict_memory(run, static_cast<int>(rank));
+    const StepPrediction step = predict_step(run, static_cast<int>(rank));
+    const MemoryReport& predicted = step.memory;
+    CHECK(step.host.peak == host[rank].peak);
     for (size_t c = 0; c < size_t{kNumMemoryCategories}; ++c) {
       CAPTURE(to_string(static_cast<MemoryCategory>(c)));
       CHECK(predicted.peak[c] == reached[rank].peak[c]);
     }
     CHECK(predicted.peak_total == reached[rank].peak_total);
-    peak = std::max(peak, reached[rank].peak_total);
+    peak = std::max(peak, reached[rank].peak_total + host[rank].peak_total);
   }
   CHECK(predict_peak_memory(run) == peak);
 }
