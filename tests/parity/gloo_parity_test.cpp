@@ -1,4 +1,4 @@
-// A dozen mixes of schemes on ranks that share no memory give the bits of threads.
+// Mixes of schemes on ranks that share no memory give the bits of threads.
 #include "tests/parity/against_one_rank.h"
 #include "tests/support/gloo_ranks.h"
 #include "tests/support/sampled.h"
@@ -37,11 +37,23 @@ const Mix kMixes[] = {
     {kMixtral, "{tp_size: 2, sequence_parallel: true, dp_size: 2, ep_size: 2}"},
     {kMixtral, "{cp_size: 2, dp_size: 2, ep_size: 2, etp_size: 2}"},
     {kMixtral, "{pp_size: 2, dp_size: 2, cp_size: 2, ep_size: 4, pp_schedule: zero_bubble}"},
+    {kLlama,
+     "{dp_size: 2, pp_size: 2, distributed_optimizer: true, bucket_size_mb: 0.01, "
+     "overlap_grad_reduce: true, overlap_param_gather: true}"},
+    {kGpt,
+     "{dp_size: 2, tp_size: 2, sharding_strategy: SHARD_GRAD_OP, overlap_grad_reduce: true, "
+     "overlap_param_gather: true}"},
+    {kLlama,
+     "{dp_size: 2, pp_size: 2, pp_schedule: zero_bubble, sharding_strategy: FULL_SHARD, "
+     "overlap_grad_reduce: true}"},
+    {kMixtral,
+     "{dp_size: 4, ep_size: 2, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD, "
+     "overlap_grad_reduce: true, cpu_offload: true}"},
 };
 
 }  // namespace
 
-TEST_CASE("a dozen mixes over Gloo give the bits of threads") {
+TEST_CASE("mixes over Gloo give the bits of threads") {
   for (size_t i = 0; i < std::size(kMixes); ++i) {
     if (left_out(i, 4)) continue;
     const Mix& mix = kMixes[i];

@@ -271,7 +271,14 @@ TEST_CASE("the same layout twice gives the same bits") {
       {"parallel.cp_size=4", "parallel.overlap_grad_reduce=true"},
       {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.dp_size=2",
        "parallel.overlap_grad_reduce=true"},
-      {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.pp_size=2"}};
+      {"parallel.tp_size=2", kSp, "parallel.cp_size=2", "parallel.pp_size=2"},
+      {"parallel.dp_size=4", "parallel.distributed_optimizer=true", "parallel.bucket_size_mb=0.01",
+       "parallel.overlap_grad_reduce=true", "parallel.overlap_param_gather=true"},
+      {"parallel.dp_size=4", "parallel.sharding_strategy=FULL_SHARD",
+       "parallel.overlap_grad_reduce=true"},
+      {"parallel.dp_size=2", "parallel.tp_size=2", kSp, "parallel.pp_size=2",
+       "parallel.sharding_strategy=FULL_SHARD", "parallel.overlap_grad_reduce=true",
+       "parallel.cpu_offload=true"}};
   for (const auto& overrides : layouts) {
     const Outcome first = train(kLlamaTied, overrides);
     const Outcome second = train(kLlamaTied, overrides);
@@ -287,7 +294,13 @@ TEST_CASE("ranks that are processes give the bits of threads") {
   std::vector<std::string> staged = overlapped;
   staged.push_back("parallel.gradient_as_bucket_view=false");
   const std::vector<std::string> ring = {"parallel.cp_size=4", "data.micro_batch_size=2"};
-  for (const auto& overrides : {overlapped, staged, ring}) {
+  const std::vector<std::string> gathered = {"parallel.dp_size=4",
+                                             "parallel.sharding_strategy=FULL_SHARD",
+                                             "parallel.overlap_grad_reduce=true"};
+  const std::vector<std::string> hybrid = {
+      "parallel.dp_size=4", "parallel.dp_replicate_size=2", "parallel.cpu_offload=true",
+      "parallel.distributed_optimizer=true", "parallel.overlap_param_gather=true"};
+  for (const auto& overrides : {overlapped, staged, ring, gathered, hybrid}) {
     const Outcome threads = train(kLlama, overrides);
     const Outcome processes = train(kLlama, overrides, 40, run_hosted_ranks);
     CHECK(threads.losses == processes.losses);
