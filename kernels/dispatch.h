@@ -11,7 +11,15 @@
 
 #include "lib/device/stream.h"
 
-// Declares the twins of one op; use it inside namespace nemo::kernels, once per op.
+// Declares the twins of one op; use it inside namespace nemo::kernels, once per op. A program that
+// is built with one instruction set alone (CMakeLists.txt) gives it to every stream.
+#ifdef NEMO_ONLY_CPU_ISA
+#define NEMO_TWINS(op)          \
+  namespace NEMO_ONLY_CPU_ISA { \
+  decltype(kernels::op) op;     \
+  }
+#define NEMO_DISPATCH_WITH_WORKSPACE(stream, op, ...) NEMO_ONLY_CPU_ISA::op((stream), __VA_ARGS__)
+#else
 #define NEMO_TWINS(op)      \
   namespace cpu_v3 {        \
   decltype(kernels::op) op; \
@@ -27,6 +35,7 @@
     else                                              \
       cpu_v3::op((stream), __VA_ARGS__);              \
   } while (false)
+#endif
 
 #define NEMO_DISPATCH(stream, op, ...)                                                  \
   do {                                                                                  \

@@ -8,6 +8,7 @@
 
 #include "lib/device/host.h"
 #include "tests/cli/running_job.h"
+#include "tests/support/sampled.h"
 
 using namespace nemo;
 
@@ -286,8 +287,9 @@ TEST_CASE("a signal ends an evaluation too, and no step follows") {
 
 TEST_CASE("a signal during preparation ends the program before it leaves anything") {
   const RunFolder folder;
-  // Its memory takes a while to predict.
-  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=3000"));
+  // Its memory takes a while to predict, and longer under sanitizers.
+  JobProcess program(folder.pretrain("dp_size=2 model.num_layers=" +
+                                     std::to_string(test::kSanitized ? 500 : 3000)));
   REQUIRE(comes_true([&] { return program.program().catches(SIGTERM); }));
   program.send(SIGTERM);
   CHECK(program.exit_code() == 128 + SIGTERM);

@@ -185,7 +185,9 @@ TEST_CASE("an expert that is out of the question adds no entropy") {
 }
 
 TEST_CASE("router backward is the gradient of probs, load and lse^2") {
-  on_every_stream([](Stream& stream) {
+  std::vector<Vector> gradients;  // which are the same for every stream
+  on_every_stream([&](Stream& stream) {
+    size_t which = 0;
     for (const Sizes& s : {Sizes{3, 1, 1}, Sizes{5, 3, 3}, Sizes{7, 8, 2}, Sizes{2, 131, 3}})
       for (const Case& c : kCases)
         for (const bool loaded : {false, true})
@@ -211,8 +213,9 @@ TEST_CASE("router backward is the gradient of probs, load and lse^2") {
               }
               return sum;
             };
-            const Vector expected = central_differences(loss, to_doubles(router.logits), 1e-4);
-            CHECK(max_relative_error(dlogits, expected) < kTolerance);
+            if (which == gradients.size())
+              gradients.push_back(central_differences(loss, to_doubles(router.logits), 1e-4));
+            CHECK(max_relative_error(dlogits, gradients[which++]) < kTolerance);
 
             const Tensor in_place = copy_of(stream, router.logits);
             kernels::router_backward(

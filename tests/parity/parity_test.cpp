@@ -250,7 +250,7 @@ Outcome train(const std::string& model, std::vector<std::string> overrides, int 
 TEST_CASE("every layout equals one rank") {
   std::map<std::pair<std::string, int>, Outcome> alone;
   for (size_t i = 0; i < std::size(kLayouts); ++i) {
-    if (left_out(i, 5)) continue;
+    if (left_out(i, 10)) continue;
     const Layout& layout = kLayouts[i];
     CAPTURE(layout.name);
     const auto [model, seq_length] = std::pair(layout.model, layout.seq_length);

@@ -15,9 +15,14 @@
 
 namespace nemo::test {
 
+// The instruction sets that this machine has and the kernels are built for.
 inline std::vector<CpuIsa> available_isas() {
+#ifdef NEMO_ONLY_CPU_ISA
+  return {detect_cpu_isa()};
+#else
   if (detect_cpu_isa() == CpuIsa::kV4) return {CpuIsa::kV3, CpuIsa::kV4};
   return {CpuIsa::kV3};
+#endif
 }
 
 // Calls body(stream) for every instruction set of this machine with 1, 2 and 3 threads.
@@ -38,14 +43,16 @@ template <typename T, typename Visit>
 void for_each_element(const Tensor& tensor, Visit&& visit) {
   if (tensor.numel() == 0) return;
   T* const base = tensor.data<T>();
+  const int last = tensor.num_dims() - 1;
+  if (last < 0) return static_cast<void>(visit(*base));
+  const int64_t row_length = tensor.size(last), stride = tensor.stride(last);
   Shape index = tensor.shape();
-  for (int dim = 0; dim < index.num_dims(); ++dim) index[dim] = 0;
-  for (int64_t i = 0; i < tensor.numel(); ++i) {
+  for (int dim = 0; dim <= last; ++dim) index[dim] = 0;
+  for (int64_t row = 0; row < tensor.numel() / row_length; ++row) {
     int64_t offset = 0;
-    for (int dim = 0; dim < index.num_dims(); ++dim) offset += index[dim] * tensor.stride(dim);
-    visit(base[offset]);
-    for (int dim = index.num_dims() - 1; dim >= 0 && ++index[dim] == tensor.size(dim); --dim)
-      index[dim] = 0;
+    for (int dim = 0; dim < last; ++dim) offset += index[dim] * tensor.stride(dim);
+    for (int64_t i = 0; i < row_length; ++i) visit(base[offset + i * stride]);
+    for (int dim = last - 1; dim >= 0 && ++index[dim] == tensor.size(dim); --dim) index[dim] = 0;
   }
 }
 
@@ -94,6 +101,7 @@ Tensor tensor_of(Stream& stream, const Shape& shape, const std::vector<T>& value
 template <typename T = float>
 std::vector<T> elements(const Tensor& tensor) {
   std::vector<T> result;
+  result.reserve(static_cast<size_t>(tensor.numel()));
   for_each_element<T>(tensor, [&](T& element) { result.push_back(element); });
   return result;
 }
