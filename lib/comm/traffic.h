@@ -17,7 +17,7 @@
 #include <memory>
 #include <string>
 
-#include "lib/comm/communicator.h"
+#include "lib/comm/observed.h"
 
 namespace nemo {
 
@@ -27,7 +27,7 @@ struct OpTraffic {
   bool operator==(const OpTraffic&) const = default;
 };
 
-class Traffic {
+class Traffic final : public CommObserver {
  public:
   struct Group {
     int num_ranks = 0;
@@ -35,14 +35,15 @@ class Traffic {
     bool operator==(const Group&) const = default;
   };
 
-  void add(const Communicator& group, const char* operation, int64_t bytes);
+  void called(const Call& call) override;
+  void waited(const Call&, Clock::time_point) override {}
   // Adds what came between two readings of one rank, so many times.
   void add(const Traffic& before, const Traffic& after, int64_t times);
 
   // By the communicator's name.
   const std::map<std::string, Group>& groups() const { return groups_; }
   int64_t bytes() const;
-  bool operator==(const Traffic&) const = default;
+  bool operator==(const Traffic& other) const { return groups_ == other.groups_; }
 
  private:
   std::map<std::string, Group> groups_;

@@ -1,6 +1,7 @@
 // What every module call needs beside its tensors.
 #pragma once
 
+#include "lib/core/trace.h"
 #include "lib/device/stream.h"
 #include "lib/mesh/device_mesh.h"
 #include "lib/nn/router_state.h"
@@ -45,6 +46,8 @@ struct Context {
   Tensor loss_sum;
   // Of a model with experts.
   const RouterState* routers = nullptr;
+  // Of log.trace.
+  Trace* trace = nullptr;
 
   Tensor activation(const Shape& shape, const char* name, DType dtype = DType::kF32) {
     return Tensor(stream.arena(), dtype, shape, MemoryCategory::kActivations, name);

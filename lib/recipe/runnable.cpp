@@ -57,7 +57,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
        "0, which saves nothing yet,");
   need(r.checkpoint.resume == "never", "checkpoint.resume", r.checkpoint.resume, "never");
   need(!r.checkpoint.async, "checkpoint.async", "true", "false");
-  need(!r.log.trace, "log.trace", "true", "false");
   return lines;
 }
 

@@ -16,12 +16,14 @@ namespace nemo {
 Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
     : inputs_(inputs),
       recipe_(inputs.run.recipe),
-      world_(world),
+      trace_(recipe_.log.trace ? std::make_unique<RankTrace>() : nullptr),
+      observed_(trace_ ? observed(world, *trace_) : nullptr),
+      world_(trace_ ? *observed_ : world),
       arena_(world.reserve_memory(host_memory_bytes())),
       stream_(arena_, narrow<int>(recipe_.trainer.threads_per_rank), detect_cpu_isa()),
       host_arena_(Device{}, recipe_.parallel.cpu_offload ? host_memory_bytes() : Arena::kAlignment),
       host_(host_arena_, stream_.num_threads(), stream_.isa()),
-      mesh_(world, Grid(inputs.run.sizes)),
+      mesh_(world_, Grid(inputs.run.sizes)),
       model_(parallelize(recipe_, mesh_, stream_, host_)),
       columns_(zigzag_columns(recipe_.data.seq_length, mesh_[Axis::kCp].size(),
                               mesh_[Axis::kCp].rank())),
@@ -44,12 +46,15 @@ Context Trainer::context(bool training) {
           .loss_weight = static_cast<float>(1.0 / static_cast<double>(tokens_per_step_)),
           .aux_loss_weight = 1.0 / static_cast<double>(microbatches_per_step()),
           .loss_sum = loss_sum_,
-          .routers = model_.routers ? &*model_.routers : nullptr};
+          .routers = model_.routers ? &*model_.routers : nullptr,
+          .trace = trace()};
 }
 
 TrainResult Trainer::run() {
+  if (trace_) trace_->start(world_);
   const TrainResult result = run_steps();
   model_.state->weights().settle();
+  if (trace_) trace_->write(world_, stream_, std::filesystem::path(recipe_.log.dir) / "trace.json");
   return result;
 }
 
@@ -74,6 +79,7 @@ TrainResult Trainer::run_steps() {
 }
 
 TrainStep Trainer::train_step() {
+  const TraceScope step_scope(trace(), "step", nullptr, num_updates_ + 1);
   Context ctx = context(/*training=*/true);
   held_microbatch_ = -1;
   const auto read = [this](int64_t m) -> const MicroBatch& { return read_microbatch(m); };
@@ -85,6 +91,7 @@ TrainStep Trainer::train_step() {
   step.lr = learning_rate(recipe_.optim, num_updates_);
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
   if (!step.skipped) {
+    const TraceScope optimizer_scope(trace(), "optimizer");
     model_.optimizer->step(step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
     model_.state->weights().publish();
     if (model_.routers) update_router_bias(stream_, *model_.routers, recipe_.model.moe);

@@ -12,6 +12,7 @@
 #include "lib/recipe/resolve.h"
 #include "lib/train/batch_buffers.h"
 #include "lib/train/metrics.h"
+#include "lib/train/rank_trace.h"
 
 namespace nemo {
 
@@ -73,9 +74,12 @@ class Trainer {
   // Of all dp ranks.
   int64_t microbatches_per_step() const;
   Context context(bool training);
+  Trace* trace() { return trace_ ? &trace_->spans() : nullptr; }
 
   const TrainInputs& inputs_;
   const Recipe& recipe_;
+  std::unique_ptr<RankTrace> trace_;  // of log.trace
+  std::unique_ptr<Communicator> observed_;
   Communicator& world_;
   Arena arena_;
   Stream stream_;

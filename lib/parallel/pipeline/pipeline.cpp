@@ -69,6 +69,7 @@ void Pipeline::run(Context& ctx, const Rows& rows, const MicroBatches& batches) 
 
 Tensor Pipeline::run_action(Context& ctx, const Action& action, const MicroBatch& batch,
                             Tensor input, const Visit& after) {
+  const TraceScope scope(ctx.trace, to_string(action.pass), nullptr, action.microbatch);
   Stage& stage = chunks_[static_cast<size_t>(action.chunk)];
   const int slot = action.microbatch % num_slots_[static_cast<size_t>(action.chunk)];
   const bool is_last = action.microbatch == shape_.num_microbatches - 1;

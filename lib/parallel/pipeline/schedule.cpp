@@ -85,11 +85,11 @@ Actions actions_of(PipelineSchedule kind, const PipelineShape& shape, int rank) 
   return zero_bubble(shape, rank);
 }
 
-char letter_of(Pass pass) {
-  return pass == Pass::kForward ? 'F' : pass == Pass::kBackwardWeight ? 'W' : 'B';
-}
-
 }  // namespace
+
+const char* to_string(Pass pass) {
+  return pass == Pass::kForward ? "F" : pass == Pass::kBackwardWeight ? "W" : "B";
+}
 
 PipelineShape pipeline_shape(const ParallelConfig& parallel, int64_t num_microbatches) {
   return {narrow<int>(parallel.pp_size), narrow<int>(parallel.vpp_size),
@@ -147,7 +147,7 @@ std::vector<std::string> draw(const Schedule& schedule) {
       const auto [begin, end] = simulation.spans[rank][i];
       for (double t = begin; t < end; ++t) {
         std::string& cell = cells[static_cast<size_t>(t)];
-        cell = fmt::format("{}{}", letter_of(action.pass), action.microbatch);
+        cell = fmt::format("{}{}", to_string(action.pass), action.microbatch);
         if (shape.num_chunks > 1) cell += static_cast<char>('a' + action.chunk % 26);
       }
     }

@@ -24,6 +24,9 @@ enum class Pass : uint8_t {
   kBackwardWeight,  // W: the gradients of the weights
 };
 
+// F, B or W, as schedules are drawn; B is either backward.
+const char* to_string(Pass pass);
+
 struct Action {
   Pass pass;
   int chunk;  // of this rank's model chunks; chunk c on rank r is stage c * num_ranks + r

@@ -53,8 +53,8 @@ TEST_CASE("what comes between two readings is added so many times") {
   RecordCommunicator world("world", 0, 2);
   const auto traffic_of = [&](int64_t sends, int64_t gathers) {
     Traffic traffic;
-    for (int64_t i = 0; i < sends; ++i) traffic.add(world, "send", 10);
-    for (int64_t i = 0; i < gathers; ++i) traffic.add(world, "all_gather", 3);
+    for (int64_t i = 0; i < sends; ++i) traffic.called({&world, "send", "", 10, {}});
+    for (int64_t i = 0; i < gathers; ++i) traffic.called({&world, "all_gather", "", 3, {}});
     return traffic;
   };
   Traffic total = traffic_of(5, 4);

@@ -227,8 +227,6 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "checkpoint.resume: auto cannot run yet; never would do (override checkpoint.resume=auto)"},
       {{"checkpoint.async=true"},
        "checkpoint.async: true cannot run yet; false would do (override checkpoint.async=true)"},
-      {{"log.trace=true"},
-       "log.trace: true cannot run yet; false would do (override log.trace=true)"},
   };
   for (const Case& c : cases) {
     const auto lines = not_runnable(resolve_shipped("llama_tiny", c.overrides));
