@@ -12,7 +12,8 @@ namespace nemo::kernels {
 void layernorm_forward(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                        float eps, const Tensor& y, const Tensor& mean, const Tensor& rstd);
 
-// sum = x + delta, then y, mean and rstd of sum. sum may alias x or delta.
+// sum = x + delta, then y, mean and rstd of sum, in the bits of layernorm_forward of it: recompute
+// counts on that. sum may alias x or delta.
 void add_layernorm_forward(Stream& stream, const Tensor& x, const Tensor& delta,
                            const Tensor& weight, const Tensor& bias, float eps, const Tensor& sum,
                            const Tensor& y, const Tensor& mean, const Tensor& rstd);

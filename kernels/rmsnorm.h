@@ -11,7 +11,8 @@ namespace nemo::kernels {
 void rmsnorm_forward(Stream& stream, const Tensor& x, const Tensor& weight, float eps,
                      const Tensor& y, const Tensor& rstd);
 
-// sum = x + delta, then y and rstd of sum. sum may alias x or delta.
+// sum = x + delta, then y and rstd of sum, in the bits of rmsnorm_forward of it: recompute counts
+// on that. sum may alias x or delta.
 void add_rmsnorm_forward(Stream& stream, const Tensor& x, const Tensor& delta, const Tensor& weight,
                          float eps, const Tensor& sum, const Tensor& y, const Tensor& rstd);
 

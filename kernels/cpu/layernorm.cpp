@@ -14,10 +14,13 @@ struct ForwardRows {
   T* y;
   float *mean, *rstd;
 
-  // Row t, whose elements sum to `total`. The variance takes a pass of its own over the cached row:
-  // mean(x^2) - mean(x)^2 would lose the digits that matter.
-  void normalize(int64_t t, float total) const {
+  // The variance takes a pass of its own over the cached row: mean(x^2) - mean(x)^2 would lose the
+  // digits that matter. Not inlined: two copies of it may sum in two orders.
+  [[gnu::noinline]] void normalize(int64_t t) const {
     const T *row = x + t * h, *w = weight, *b = bias;
+    float total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = 0; j < h; ++j) total += load(row + j);
     const float m = total / static_cast<float>(h);
     float squares = 0;
 #pragma omp simd reduction(+ : squares)
@@ -32,13 +35,7 @@ struct ForwardRows {
   }
 
   void operator()(int64_t begin, int64_t end) const {
-    for (int64_t t = begin; t < end; ++t) {
-      const T* row = x + t * h;
-      float total = 0;
-#pragma omp simd reduction(+ : total)
-      for (int64_t j = 0; j < h; ++j) total += load(row + j);
-      normalize(t, total);
-    }
+    for (int64_t t = begin; t < end; ++t) normalize(t);
   }
 };
 
@@ -50,14 +47,9 @@ void add_forward_rows(int64_t begin, int64_t end, const T* x, const T* delta, T*
   for (int64_t t = begin; t < end; ++t) {
     const T *x_row = x + t * h, *delta_row = delta + t * h;
     T* sum_row = sum + t * h;
-    float total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < h; ++j) {
-      const float value = load(x_row + j) + load(delta_row + j);
-      store(value, sum_row + j);
-      total += value;
-    }
-    norm.normalize(t, total);
+#pragma omp simd
+    for (int64_t j = 0; j < h; ++j) store(load(x_row + j) + load(delta_row + j), sum_row + j);
+    norm.normalize(t);
   }
 }
 

@@ -6,9 +6,12 @@
 namespace nemo::kernels::NEMO_CPU_ISA {
 namespace {
 
-// y = x * rstd * weight; returns rstd.
+// y = x * rstd * weight; returns rstd. Not inlined: two copies of it may sum in two orders.
 template <typename T>
-float normalize_row(const T* x, const T* weight, float eps, int64_t h, float squares, T* y) {
+[[gnu::noinline]] float normalize_row(const T* x, const T* weight, float eps, int64_t h, T* y) {
+  float squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t j = 0; j < h; ++j) squares += load(x + j) * load(x + j);
   const float rstd = 1.0f / __builtin_sqrtf(squares / static_cast<float>(h) + eps);
 #pragma omp simd
   for (int64_t j = 0; j < h; ++j) store(load(x + j) * rstd * load(weight + j), y + j);
@@ -18,13 +21,8 @@ float normalize_row(const T* x, const T* weight, float eps, int64_t h, float squ
 template <typename T>
 void forward_rows(int64_t begin, int64_t end, int64_t h, const T* x, const T* weight, float eps,
                   T* y, float* rstd) {
-  for (int64_t t = begin; t < end; ++t) {
-    const T* row = x + t * h;
-    float squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t j = 0; j < h; ++j) squares += load(row + j) * load(row + j);
-    rstd[t] = normalize_row(row, weight, eps, h, squares, y + t * h);
-  }
+  for (int64_t t = begin; t < end; ++t)
+    rstd[t] = normalize_row(x + t * h, weight, eps, h, y + t * h);
 }
 
 template <typename T>
@@ -32,14 +30,9 @@ void add_forward_rows(int64_t begin, int64_t end, int64_t h, const T* x, const T
                       const T* weight, float eps, T* sum, T* y, float* rstd) {
   for (int64_t t = begin; t < end; ++t) {
     T* row = sum + t * h;
-    float squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t j = 0; j < h; ++j) {
-      const float value = load(x + t * h + j) + load(delta + t * h + j);
-      store(value, row + j);
-      squares += value * value;
-    }
-    rstd[t] = normalize_row(row, weight, eps, h, squares, y + t * h);
+#pragma omp simd
+    for (int64_t j = 0; j < h; ++j) store(load(x + t * h + j) + load(delta + t * h + j), row + j);
+    rstd[t] = normalize_row(row, weight, eps, h, y + t * h);
   }
 }
 

@@ -16,8 +16,12 @@ constexpr const char* kTokenTable = "embedding.weight";
 
 class Builder {
  public:
-  Builder(const ModelConfig& config, int64_t seq_length, ParamSet& params, Arena& arena)
-      : config_(config), params_(params), gpt_(config.family == Family::kGpt) {
+  Builder(const ModelConfig& config, int64_t seq_length, ParamSet& params, Arena& arena,
+          Recompute recompute)
+      : config_(config),
+        params_(params),
+        gpt_(config.family == Family::kGpt),
+        recompute_(recompute) {
     if (!gpt_)
       rope_table_ = make_rope_table(arena, seq_length, config.head_dim, config.rotary_base,
                                     config.rope_scaling);
@@ -51,10 +55,12 @@ class Builder {
     const Norm mlp_norm = norm(name + ".mlp_norm");
     if (config_.moe.num_experts == 0)
       return layer_of(name, {unit},
-                      Block(attention_norm, std::move(attention), mlp_norm, mlp(name + ".mlp")));
+                      Block(attention_norm, std::move(attention), mlp_norm, mlp(name + ".mlp")),
+                      recompute_);
     return layer_of(
         name, {unit},
-        Block(attention_norm, std::move(attention), mlp_norm, moe(name + ".moe", index)));
+        Block(attention_norm, std::move(attention), mlp_norm, moe(name + ".moe", index)),
+        recompute_);
   }
 
   // A tied head uses the embedding's table; a stage without the embedding holds a copy of it.
@@ -187,13 +193,15 @@ class Builder {
   }
 
   template <typename Module>
-  std::unique_ptr<Layer> layer_of(const std::string& name, std::vector<int> units, Module module) {
-    return std::make_unique<LayerOf<Module>>(name, std::move(units), std::move(module));
+  std::unique_ptr<Layer> layer_of(const std::string& name, std::vector<int> units, Module module,
+                                  Recompute recompute = Recompute::kNone) {
+    return std::make_unique<LayerOf<Module>>(name, std::move(units), std::move(module), recompute);
   }
 
   const ModelConfig& config_;
   ParamSet& params_;
   bool gpt_;
+  Recompute recompute_;
   Tensor rope_table_;
   std::optional<VocabTable> token_table_;
   int token_table_unit_ = -1;
@@ -202,9 +210,9 @@ class Builder {
 }  // namespace
 
 Model build_model(const ModelConfig& config, int64_t seq_length, const std::vector<Range>& chunks,
-                  const Partition& partition, Arena& arena) {
+                  const Partition& partition, Arena& arena, Recompute recompute) {
   Model model{ParamSet(partition), {}};
-  Builder builder(config, seq_length, model.params, arena);
+  Builder builder(config, seq_length, model.params, arena, recompute);
   for (const Range& layers : chunks) {
     model.chunks.emplace_back();
     for (int64_t index = layers.begin; index < layers.end; ++index)

@@ -31,8 +31,9 @@ inline Range all_layers(const ModelConfig& config) {
 }
 
 // Chunks of all_layers, ascending. The partition must outlive the model. seq_length sizes the
-// rotary table, kept in the arena.
+// rotary table, kept in the arena. recompute: of blocks; the embedding keeps nothing, and the head
+// takes its gradients in forward.
 Model build_model(const ModelConfig& config, int64_t seq_length, const std::vector<Range>& chunks,
-                  const Partition& partition, Arena& arena);
+                  const Partition& partition, Arena& arena, Recompute recompute = Recompute::kNone);
 
 }  // namespace nemo

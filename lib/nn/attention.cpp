@@ -9,8 +9,7 @@ Tensor Attention::forward(Context& ctx, const MicroBatch& batch, const Tensor& x
   Tensor qkv = heads(batch, qkv_.forward(ctx, x, saved.qkv_linear));
   if (rope_table_) kernels::rope_forward(ctx.stream, rotated(qkv), batch.positions, rope_table_);
   const Tensor o = attend(ctx, sizes_, std::move(qkv), saved.attend);
-  return out_.forward(ctx, o.view({batch.num_tokens(), sizes_.num_heads * sizes_.head_dim}),
-                      saved.out_linear);
+  return out_.forward(ctx, output_rows(batch, o), saved.out_linear);
 }
 
 Tensor Attention::backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy,
@@ -31,6 +30,25 @@ Tensor Attention::backward_input(Context& ctx, const MicroBatch& batch, const Te
 void Attention::backward_weight(Context& ctx, Deferred deferred) const {
   out_.backward_weight(ctx, std::move(deferred.out_linear));
   qkv_.backward_weight(ctx, std::move(deferred.qkv_linear));
+}
+
+void Attention::drop(Context& ctx, Saved& saved) const {
+  saved.qkv_linear = {};
+  if (ctx.mesh[Axis::kCp].size() > 1) return;
+  saved.attend.lse = {};
+  saved.out_linear = {};
+}
+
+void Attention::restore(Context& ctx, const MicroBatch& batch, const Tensor& x,
+                        Saved& saved) const {
+  saved.qkv_linear = {x};
+  if (ctx.mesh[Axis::kCp].size() > 1) return;
+  saved.out_linear = {
+      output_rows(batch, attend(ctx, sizes_, std::move(saved.attend.qkv), saved.attend))};
+}
+
+Tensor Attention::output_rows(const MicroBatch& batch, const Tensor& o) const {
+  return o.view({batch.num_tokens(), sizes_.num_heads * sizes_.head_dim});
 }
 
 Tensor Attention::heads(const MicroBatch& batch, const Tensor& rows) const {

@@ -27,8 +27,14 @@ class Attention {
   Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
                         Deferred& deferred) const;
   void backward_weight(Context& ctx, Deferred deferred) const;
+  // Leaves queries, keys and values; over several cp ranks the output too, which would cost its
+  // communication again.
+  void drop(Context& ctx, Saved& saved) const;
+  void restore(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const;
 
  private:
+  // [B, S, heads, d] as [T, heads * d].
+  Tensor output_rows(const MicroBatch& batch, const Tensor& o) const;
   // [T, n * d] as [B, S, n, d].
   Tensor heads(const MicroBatch& batch, const Tensor& rows) const;
   // The queries and keys of qkv.

@@ -34,6 +34,22 @@ void Block<FeedForward>::backward_weight(Context& ctx, const MicroBatch&, Deferr
   attention_.backward_weight(ctx, std::move(deferred.attention));
 }
 
+template <typename FeedForward>
+void Block<FeedForward>::drop(Context& ctx, Saved& saved) const {
+  attention_norm_.drop(saved.attention_norm);
+  attention_.drop(ctx, saved.attention);
+  mlp_norm_.drop(saved.mlp_norm);
+  mlp_.drop(ctx, saved.mlp);
+}
+
+template <typename FeedForward>
+void Block<FeedForward>::restore(Context& ctx, const MicroBatch& batch, Saved& saved) const {
+  Tensor normed = attention_norm_.forward(ctx, saved.attention_norm.x, saved.attention_norm);
+  attention_.restore(ctx, batch, normed, saved.attention);
+  normed = mlp_norm_.forward(ctx, saved.mlp_norm.x, saved.mlp_norm);
+  mlp_.restore(ctx, batch, normed, saved.mlp);
+}
+
 template class Block<Mlp>;
 template class Block<Moe>;
 

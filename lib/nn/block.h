@@ -35,6 +35,9 @@ class Block {
   Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
                         Deferred& deferred) const;
   void backward_weight(Context& ctx, const MicroBatch& batch, Deferred deferred) const;
+  // All but the residual streams and the products' outputs (README.md says which).
+  void drop(Context& ctx, Saved& saved) const;
+  void restore(Context& ctx, const MicroBatch& batch, Saved& saved) const;
 
  private:
   Norm attention_norm_;

@@ -5,10 +5,6 @@
 namespace nemo {
 namespace {
 
-bool is_alone(const Context& ctx) {
-  return ctx.mesh.etp_ep().size() == 1;
-}
-
 Tensor rows_of(Context& ctx, const Tensor& x, const Tensor& index, const char* name) {
   Tensor rows = ctx.activation({index.size(0), x.size(1)}, name);
   kernels::gather_rows(ctx.stream, x, index, rows);
@@ -23,9 +19,13 @@ Tensor sums_of(Context& ctx, const Tensor& x, const Tensor& index, const char* n
 
 }  // namespace
 
+bool experts_are_here(const Context& ctx) {
+  return ctx.mesh.etp_ep().size() == 1;
+}
+
 Tensor enter_experts(Context& ctx, const Routes& routes, const Tensor& x, const Tensor& sent) {
   Tensor rows = rows_of(ctx, x, sent, "experts.sent");
-  if (is_alone(ctx)) return rows;
+  if (experts_are_here(ctx)) return rows;
   Communicator &ep = ctx.mesh[Axis::kEp], &etp = ctx.mesh[Axis::kEtp];
   const Tensor gathered = ctx.activation({etp.size(), routes.most, x.size(1)}, "experts.gathered");
   // Received where the gather will look for this rank's part.
@@ -40,7 +40,7 @@ Tensor enter_experts(Context& ctx, const Routes& routes, const Tensor& x, const 
 }
 
 Tensor exit_experts(Context& ctx, const Routes& routes, const Tensor& y, const Tensor& place) {
-  if (is_alone(ctx)) return sums_of(ctx, y, place, "experts.y");
+  if (experts_are_here(ctx)) return sums_of(ctx, y, place, "experts.y");
   Communicator &ep = ctx.mesh[Axis::kEp], &etp = ctx.mesh[Axis::kEtp];
   const Tensor gathered = rows_of(ctx, y, routes.gathered_place, "experts.gathered")
                               .view({etp.size(), routes.most, y.size(1)});

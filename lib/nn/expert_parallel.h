@@ -7,6 +7,9 @@
 
 namespace nemo {
 
+// All of every expert is on this rank: rows go nowhere.
+bool experts_are_here(const Context& ctx);
+
 // x: [n, w], of which row sent[i] is sent as i (routes.sent_token, or sent_choice where x has a row
 // for each choice) -> the runs of the experts, [num_rows, w].
 Tensor enter_experts(Context& ctx, const Routes& routes, const Tensor& x, const Tensor& sent);

@@ -29,6 +29,16 @@ void Mlp::backward_weight(Context& ctx, Deferred deferred) const {
   up_.backward_weight(ctx, std::move(deferred.up));
 }
 
+void Mlp::drop(Context&, Saved& saved) const {
+  saved.up = {};
+  saved.down = {};
+}
+
+void Mlp::restore(Context& ctx, const MicroBatch&, const Tensor& x, Saved& saved) const {
+  saved.up = {x};
+  saved.down = {activate(ctx, saved.up_out)};
+}
+
 Tensor Mlp::activate(Context& ctx, const Tensor& up_out) const {
   const bool gated = activation_ == Activation::kSwiglu;
   Tensor act = ctx.activation({up_out.size(0), up_out.size(1) / (gated ? 2 : 1)}, "mlp.act");

@@ -26,6 +26,9 @@ class Mlp {
   Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
                         Deferred& deferred) const;
   void backward_weight(Context& ctx, Deferred deferred) const;
+  // Leaves up_out.
+  void drop(Context& ctx, Saved& saved) const;
+  void restore(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const;
 
  private:
   Tensor activate(Context& ctx, const Tensor& up_out) const;

@@ -10,6 +10,10 @@
 // Saved and Deferred are taken by value: what B no longer needs is free when it returns. Small sums
 // that cost nothing beside dx (norm weights) are added in B; a pipeline may put any distance
 // between B and W, so nothing else may.
+//
+// A module that can be recomputed in part (recompute.h) also has
+//   drop(ctx, saved)            after forward: lets go of what is cheap to compute again
+//   restore(ctx, batch, saved)  before B: computes it again, in the same bits
 #pragma once
 
 #include <memory>
@@ -17,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/nn/context.h"
+#include "lib/nn/recompute.h"
 
 namespace nemo {
 
@@ -35,7 +39,7 @@ Tensor backward(const Module& module, Context& ctx, typename Module::Saved saved
 // The first layer of a model takes no x and gives no dx; the last takes no dy.
 class Layer {
  public:
-  // Saved and Deferred of one micro batch.
+  // What one micro batch keeps.
   class State {
    public:
     virtual ~State() = default;
@@ -64,22 +68,39 @@ class Layer {
   std::vector<int> units_;
 };
 
+template <typename Module>
+concept Restorable = requires(const Module& module, Context& ctx, const MicroBatch& batch,
+                              typename Module::Saved& saved) {
+  module.drop(ctx, saved);
+  module.restore(ctx, batch, saved);
+};
+
 // A module whose calls take the micro batch, as a Layer.
 template <typename Module>
 class LayerOf final : public Layer {
  public:
-  LayerOf(std::string name, std::vector<int> units, Module module)
-      : Layer(std::move(name), std::move(units)), module_(std::move(module)) {}
+  // recompute: kSelective of a Restorable module only.
+  LayerOf(std::string name, std::vector<int> units, Module module,
+          Recompute recompute = Recompute::kNone)
+      : Layer(std::move(name), std::move(units)),
+        module_(std::move(module)),
+        recompute_(recompute) {
+    NEMO_CHECK(recompute != Recompute::kSelective || Restorable<Module>,
+               "[{}] cannot be restored in part", this->name());
+  }
 
   std::unique_ptr<State> make_state() const override { return std::make_unique<ModuleState>(); }
 
   Tensor forward(Context& ctx, const MicroBatch& batch, const Tensor& x,
                  State& state) const override {
-    return module_.forward(ctx, batch, x, of(state).saved);
+    Tensor y = module_.forward(ctx, batch, x, of(state).saved);
+    drop(ctx, x, of(state));
+    return y;
   }
 
   Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy,
                         State& state) const override {
+    restore(ctx, batch, of(state));
     return module_.backward_input(ctx, batch, dy, std::exchange(of(state).saved, {}),
                                   of(state).deferred);
   }
@@ -94,10 +115,30 @@ class LayerOf final : public Layer {
   struct ModuleState final : State {
     typename Module::Saved saved;
     typename Module::Deferred deferred;
+    Tensor x;  // under full recompute, in the place of saved
   };
   static ModuleState& of(State& state) { return static_cast<ModuleState&>(state); }
 
+  void drop(Context& ctx, const Tensor& x, ModuleState& kept) const {
+    if (recompute_ == Recompute::kFull) {
+      kept.saved = {};
+      kept.x = x;
+    } else if constexpr (Restorable<Module>) {
+      if (recompute_ == Recompute::kSelective) module_.drop(ctx, kept.saved);
+    }
+  }
+
+  void restore(Context& ctx, const MicroBatch& batch, ModuleState& kept) const {
+    if (recompute_ == Recompute::kFull) {
+      ContextAgain again(ctx);
+      module_.forward(*again, batch, std::exchange(kept.x, {}), kept.saved);
+    } else if constexpr (Restorable<Module>) {
+      if (recompute_ == Recompute::kSelective) module_.restore(ctx, batch, kept.saved);
+    }
+  }
+
   Module module_;
+  Recompute recompute_;
 };
 
 }  // namespace nemo

@@ -45,4 +45,15 @@ void Moe::backward_weight(Context& ctx, Deferred deferred) const {
   router_.backward_weight(ctx, std::move(deferred.router));
 }
 
+void Moe::drop(Context& ctx, Saved& saved) const {
+  saved.router.x = {};
+  if (experts_are_here(ctx)) saved.experts.x = {};
+}
+
+void Moe::restore(Context& ctx, const MicroBatch&, const Tensor& x, Saved& saved) const {
+  saved.router.x = x;
+  if (experts_are_here(ctx))
+    saved.experts.x = enter_experts(ctx, saved.routes, x, saved.routes.sent_token);
+}
+
 }  // namespace nemo

@@ -28,6 +28,10 @@ class Moe {
   Tensor backward_input(Context& ctx, const MicroBatch& batch, const Tensor& dy, Saved saved,
                         Deferred& deferred) const;
   void backward_weight(Context& ctx, Deferred deferred) const;
+  // Leaves what the router and the up products gave, the plan of the rows, and the rows that came
+  // from other ranks.
+  void drop(Context& ctx, Saved& saved) const;
+  void restore(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const;
 
  private:
   Router router_;

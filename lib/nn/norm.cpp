@@ -15,6 +15,11 @@ Tensor Norm::forward_add(Context& ctx, const Tensor& x, const Tensor& delta, Sav
   return normalise(ctx, x, &delta, saved);
 }
 
+void Norm::drop(Saved& saved) const {
+  saved.mean = {};
+  saved.rstd = {};
+}
+
 Tensor Norm::normalise(Context& ctx, const Tensor& x, const Tensor* delta, Saved& saved) const {
   const Tensor weight = ctx.weights.get(weight_);
   Tensor y = ctx.activation(x.shape(), "norm.y");

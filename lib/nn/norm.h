@@ -24,6 +24,9 @@ class Norm {
   // Normalises x + delta, the new residual stream, which is left in saved.x.
   Tensor forward_add(Context& ctx, const Tensor& x, const Tensor& delta, Saved& saved) const;
 
+  // Leaves x, from which forward restores the rest.
+  void drop(Saved& saved) const;
+
   // dresidual: the gradient that reaches x past the norm, added to dx; empty means none.
   Tensor backward_input(Context& ctx, const Tensor& dy, const Tensor& dresidual, Saved saved,
                         Deferred& deferred) const;

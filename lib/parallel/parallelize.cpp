@@ -19,7 +19,7 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
   Model model =
       build_model(recipe.model, recipe.data.seq_length,
                   chunks_of_rank(recipe.model, recipe.parallel, mesh.coordinate(Axis::kPp)),
-                  *result.sharding, stream.arena());
+                  *result.sharding, stream.arena(), recipe.parallel.recompute);
   result.params = std::make_unique<ParamSet>(std::move(model.params));
   // 3. Where weights and gradients live, and how gradients are reduced: over dp x cp, because cp
   //    peers hold the same weights and see other tokens; those of experts over edp.

@@ -48,7 +48,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
       "parallel.pp_schedule",
       fmt::format("gpipe with {} micro batches in flight", resolved.sizes.num_microbatches),
       fmt::format("{} of them, or 1f1b,", kMostInFlight));
-  need(p.recompute == Recompute::kNone, "parallel.recompute", to_string(p.recompute), "none");
   need(r.data.kind != DataKind::kJsonl, "data.kind", to_string(r.data.kind),
        "text, mock, megatron or llmc");
   need(r.data.tokenizer == "bytes" || r.data.tokenizer.empty(), "data.tokenizer", r.data.tokenizer,

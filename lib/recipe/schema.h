@@ -362,7 +362,8 @@ void visit(V& v, C& c) {
   v(Key{"cpu_offload", "", "sharded state lives in host memory"}, c.cpu_offload);
   v(Key{"backward_prefetch", "", "gather the next unit: BACKWARD_PRE, BACKWARD_POST, NONE"},
     c.backward_prefetch);
-  v(Key{"recompute", "", "activations computed again in backward: none, selective, full"},
+  v(Key{"recompute", "",
+        "compute again in backward: none, selective (all but products), full (blocks)"},
     c.recompute);
   v(Key{"overlap_grad_reduce", "", "reduce gradients while backward runs"}, c.overlap_grad_reduce);
   v(Key{"overlap_param_gather", "", "gather parameters while forward runs"},

@@ -2,7 +2,8 @@
 //   - its gradients are the derivatives of its forward (central differences along random
 //   directions)
 //   - B, then W at any distance, gives the bits of the joint backward
-//   - forward twice gives the same bits, so that recompute is exact
+//   - forward twice gives the same bits, so that recompute is exact; and where a layer recomputes,
+//     it gives the bits of the one that keeps, and counts nothing twice
 //   - a second backward adds to the parameters' gradients
 //   - between forward and backward it keeps as many bytes as expected, and after W none
 #pragma once
@@ -48,6 +49,8 @@ class Conformance {
 
   // expected_saved: bytes forward keeps beside x and y, or a negative number to leave them.
   void check(int64_t expected_saved_bytes);
+  // This layer recomputes what `kept` keeps.
+  void check_same_bits(Conformance& kept, int64_t expected_saved_bytes);
 
  private:
   struct Run {
@@ -55,6 +58,7 @@ class Conformance {
     double loss;
     std::vector<float> dx;
     std::vector<std::vector<float>> dweights;
+    std::vector<double> counted;  // the routers' totals of the last forward, after all backwards
     int64_t saved_bytes;
   };
 
@@ -175,6 +179,8 @@ inline Conformance::Run Conformance::run(bool joint, int num_backwards) {
   states.clear();
   CHECK(arena_.report().live_total <= live);
   for (const Tensor& grad : weights_->grads) result.dweights.push_back(floats(grad));
+  const double* totals = routers_.totals.data<double>();
+  result.counted.assign(totals, totals + routers_.totals.numel());
   return result;
 }
 
@@ -241,6 +247,21 @@ inline void Conformance::check(int64_t expected_saved_bytes) {
     for (size_t j = 0; j < twice.dweights[i].size(); ++j) {
       const float expected = 2 * joint.dweights[i][j];
       CHECK(std::abs(twice.dweights[i][j] - expected) <= 1e-5f * (std::abs(expected) + 0.1f));
+    }
+}
+
+inline void Conformance::check_same_bits(Conformance& kept, int64_t expected_saved_bytes) {
+  for (const bool joint : {true, false})
+    for (const int num_backwards : {1, 2}) {
+      CAPTURE(joint);
+      CAPTURE(num_backwards);
+      const Run expected = kept.run(joint, num_backwards), actual = run(joint, num_backwards);
+      CHECK(actual.saved_bytes == expected_saved_bytes);
+      CHECK(actual.y == expected.y);
+      CHECK(actual.loss == expected.loss);
+      CHECK(actual.dx == expected.dx);
+      CHECK(actual.dweights == expected.dweights);
+      CHECK(actual.counted == expected.counted);
     }
 }
 

@@ -76,6 +76,13 @@ Moe moe(ParamSet& params, std::optional<double> capacity_factor) {
              Experts(up, down, config.num_experts));
 }
 
+Block<Moe> moe_block(ParamSet& params, Arena& arena, std::optional<double> capacity_factor) {
+  const Norm first = norm(params, NormKind::kRms);
+  Attention attend = attention(params, arena, /*rope=*/true);
+  const Norm second = norm(params, NormKind::kRms);
+  return Block<Moe>(first, std::move(attend), second, moe(params, capacity_factor));
+}
+
 // A module whose calls do not take the micro batch, as one whose do.
 template <typename Module>
 struct WithBatch {
@@ -118,6 +125,29 @@ void check(int64_t x_width, int64_t saved_bytes, const MakeModule& make_module) 
       },
       x_width);
   conformance.check(saved_bytes);
+}
+
+// What a block keeps beside x and y; under full recompute nothing.
+struct BlockBytes {
+  int64_t none, selective;
+};
+
+template <typename MakeBlock>
+void check_block(const BlockBytes& bytes, const MakeBlock& make_block) {
+  const auto conformance = [&](Recompute recompute) {
+    return Conformance(
+        [&](ParamSet& params, Arena& arena) -> std::unique_ptr<Layer> {
+          params.begin_unit("unit");
+          auto block = make_block(params, arena);
+          return std::make_unique<LayerOf<decltype(block)>>("layer", std::vector<int>{0},
+                                                            std::move(block), recompute);
+        },
+        kHidden);
+  };
+  Conformance kept = conformance(Recompute::kNone);
+  kept.check(bytes.none);
+  conformance(Recompute::kSelective).check_same_bits(kept, bytes.selective);
+  conformance(Recompute::kFull).check_same_bits(kept, 0);
 }
 
 // Bytes of fp32 tensors of these sizes, as the arena rounds them.
@@ -168,17 +198,33 @@ TEST_CASE("mixtures of experts conform, their losses included") {
   check(kHidden, saved(8 * 4), [](ParamSet& p, Arena&) { return moe(p, 0.6); });
 }
 
-TEST_CASE("blocks conform") {
-  const int64_t wide = kTokens * kHidden;
-  const int64_t attention = bytes({kTokens * kQkv, kTokens * kHeads, kTokens * kHeads * kHeadDim});
-  check(kHidden,
-        attention + bytes({wide, kTokens, wide, kTokens, wide}) +
-            bytes({kTokens * 2 * kFfn, kTokens * kFfn}),
-        [](ParamSet& p, Arena& arena) { return block(p, arena, true); });
-  check(kHidden,
-        attention + bytes({wide, kTokens, kTokens, wide, kTokens, kTokens, wide}) +
-            bytes({kTokens * kFfn, kTokens * kFfn}),
-        [](ParamSet& p, Arena& arena) { return block(p, arena, false); });
+TEST_CASE("blocks conform, and recompute in bits") {
+  const int64_t wide = kTokens * kHidden, qkv = kTokens * kQkv;
+  const int64_t attention = bytes({qkv, kTokens * kHeads, kTokens * kHeads * kHeadDim});
+  const int64_t rms = bytes({wide, kTokens}), layer = bytes({wide, kTokens, kTokens});
+  const int64_t swiglu = bytes({kTokens * 2 * kFfn}), gelu = bytes({kTokens * kFfn});
+  const int64_t act = bytes({kTokens * kFfn}), sum = bytes({wide});
+  check_block(
+      {.none = attention + 2 * rms + sum + swiglu + act, .selective = bytes({qkv}) + sum + swiglu},
+      [](ParamSet& p, Arena& arena) { return block(p, arena, true); });
+  check_block(
+      {.none = attention + 2 * layer + sum + gelu + act, .selective = bytes({qkv}) + sum + gelu},
+      [](ParamSet& p, Arena& arena) { return block(p, arena, false); });
+}
+
+TEST_CASE("blocks with experts conform, and recompute in bits") {
+  const int64_t wide = kTokens * kHidden, qkv = kTokens * kQkv;
+  const int64_t attention = bytes({qkv, kTokens * kHeads, kTokens * kHeads * kHeadDim});
+  const int64_t choices = 4 * kTokens, experts = 4;
+  for (const std::optional<double> capacity_factor : {std::optional<double>(), {0.6}}) {
+    const int64_t rows = capacity_factor ? 8 * experts : choices;
+    const int64_t chosen = bytes({kTokens * experts, choices, choices, experts}),
+                  routes = bytes({choices, rows, rows}), expert = bytes({rows, rows * 2 * kFfn});
+    check_block({.none = attention + 2 * bytes({wide, kTokens}) + bytes({wide}) + chosen + routes +
+                         bytes({rows * kHidden}) + expert,
+                 .selective = bytes({qkv, wide}) + chosen + routes + expert},
+                [&](ParamSet& p, Arena& arena) { return moe_block(p, arena, capacity_factor); });
+  }
 }
 
 TEST_CASE("embeddings conform") {

@@ -213,8 +213,8 @@ TEST_CASE("what cannot run yet is named, what can is not") {
       {{"parallel.strategy=megatron", "parallel.overlap_param_gather=true",
         "parallel.cpu_offload=true"},
        ""},
-      {{"parallel.recompute=full"},
-       "parallel.recompute: full cannot run yet; none would do (override parallel.recompute=full)"},
+      {{"parallel.recompute=selective"}, ""},
+      {{"parallel.recompute=full"}, ""},
       {{"data.kind=jsonl"},
        "data.kind: jsonl cannot run yet; text, mock, megatron or llmc would do (override "
        "data.kind=jsonl)"},

@@ -45,6 +45,16 @@ const std::vector<std::string> kExtras = {
     "parallel={dp_size: 2, tp_size: 2, sharding_strategy: SHARD_GRAD_OP, cpu_offload: true}",
     "parallel={dp_size: 2, cp_size: 2, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD, "
     "cpu_offload: true}",
+    "parallel.recompute=selective",
+    "parallel.recompute=full",
+    "parallel={tp_size: 2, sequence_parallel: true, recompute: selective}",
+    "parallel={cp_size: 2, recompute: selective}",
+    "parallel={tp_size: 2, sequence_parallel: true, cp_size: 2, cp_comm_type: a2a, recompute: "
+    "full}",
+    "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble, recompute: selective}",
+    "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble, recompute: full}",
+    "parallel={dp_size: 2, pp_size: 2, pp_layout: auto, sharding_strategy: FULL_SHARD, recompute: "
+    "full}",
 #ifndef NEMO_SANITIZED  // ThreadSanitizer does not know OpenMP's barriers
     "trainer.threads_per_rank=2"
 #endif
@@ -115,7 +125,11 @@ TEST_CASE("the predicted peak of experts in balance is what they reach, to the b
         "parallel={dp_size: 4, ep_size: 2, etp_size: 2}",
         "parallel={tp_size: 2, sequence_parallel: true, dp_size: 2, ep_size: 2}",
         "parallel={pp_size: 2, pp_schedule: zero_bubble, dp_size: 2, ep_size: 2}",
-        "model.moe.router_bias_update_rate=0.1"}) {
+        "model.moe.router_bias_update_rate=0.1", "parallel.recompute=selective",
+        "parallel={dp_size: 2, ep_size: 2, recompute: selective}",
+        "parallel={tp_size: 2, sequence_parallel: true, dp_size: 2, ep_size: 2, recompute: full}",
+        "parallel={pp_size: 2, pp_schedule: zero_bubble, dp_size: 2, ep_size: 2, recompute: "
+        "full}"}) {
     CAPTURE(extra);
     check_memory(
         resolve_text("{}", {model, "data={kind: mock, seq_length: 32, global_batch_size: 8}",
@@ -166,6 +180,11 @@ TEST_CASE("what every rank is predicted to send in a step is what its communicat
       {deep, "{cp_size: 4, cp_comm_type: all_gather}", 3},
       {deep, "{cp_size: 2, cp_comm_type: a2a}", 3},
       {deep, "{cp_size: 2, pp_size: 2, tp_size: 2, sequence_parallel: true}", 40},
+      {deep, "{tp_size: 2, sequence_parallel: true, cp_size: 2, recompute: selective}", 3},
+      {deep, "{tp_size: 2, cp_size: 2, pp_size: 2, recompute: full}", 40},
+      {deep, "{dp_size: 2, sharding_strategy: FULL_SHARD, recompute: full}", 5},
+      {experts, "{dp_size: 2, ep_size: 2, pp_size: 2, pp_schedule: zero_bubble, recompute: full}",
+       31},
   };
   for (const auto& [model, layout, num_microbatches] : cases) {
     CAPTURE(model);
