@@ -46,6 +46,7 @@ const Row kRows[] = {
     {kLlama, "dp_size: 2, distributed_optimizer: true, overlap_param_gather: true"},
     {kLlama, "dp_size: 2, sharding_strategy: SHARD_GRAD_OP"},
     {kLlama, "dp_size: 2, sharding_strategy: FULL_SHARD"},
+    {kLlama, "dp_size: 2, sharding_strategy: FULL_SHARD, cpu_offload: true"},
     {kLlama, "dp_size: 4, dp_replicate_size: 2, sharding_strategy: HYBRID_SHARD"},
     {kGpt, "tp_size: 2, sequence_parallel: true, pp_size: 2, pp_schedule: zero_bubble"},
     {kGpt,

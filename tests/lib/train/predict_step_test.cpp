@@ -48,9 +48,8 @@ const std::vector<std::string> kExtras = {
     "parallel.recompute=selective",
     "parallel.recompute=full",
     "parallel={tp_size: 2, sequence_parallel: true, recompute: selective}",
-    "parallel={cp_size: 2, recompute: selective}",
-    "parallel={tp_size: 2, sequence_parallel: true, cp_size: 2, cp_comm_type: a2a, recompute: "
-    "full}",
+    "parallel={cp_size: 2, cp_comm_type: a2a, recompute: selective}",
+    "parallel={tp_size: 2, sequence_parallel: true, cp_size: 2, recompute: full}",
     "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble, recompute: selective}",
     "parallel={pp_size: 3, pp_layout: auto, pp_schedule: zero_bubble, recompute: full}",
     "parallel={dp_size: 2, pp_size: 2, pp_layout: auto, sharding_strategy: FULL_SHARD, recompute: "
