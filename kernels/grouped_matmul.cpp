@@ -32,20 +32,21 @@ void expect_grouped(const char* op, const Tensor& rows_in, const Tensor& rows_ou
 void grouped_matmul_forward(Stream& stream, const Tensor& x, const Tensor& w,
                             std::span<const int64_t> offsets, const Tensor& y) {
   expect_grouped("grouped_matmul_forward", x, y, w, offsets);
-  NEMO_DISPATCH(stream, grouped_matmul_forward, x, w, offsets, y);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_forward, x, w, offsets, y);
 }
 
 void grouped_matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w,
                                    std::span<const int64_t> offsets, const Tensor& dx) {
   expect_grouped("grouped_matmul_backward_input", dx, dy, w, offsets);
-  NEMO_DISPATCH(stream, grouped_matmul_backward_input, dy, w, offsets, dx);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_backward_input, dy, w, offsets, dx);
 }
 
 void grouped_matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x,
                                     std::span<const int64_t> offsets, const Tensor& dw,
                                     bool accumulate) {
   expect_grouped("grouped_matmul_backward_weight", x, dy, dw, offsets);
-  NEMO_DISPATCH(stream, grouped_matmul_backward_weight, dy, x, offsets, dw, accumulate);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_backward_weight, dy, x, offsets, dw,
+                               accumulate);
 }
 
 }  // namespace nemo::kernels

@@ -1,6 +1,8 @@
 // The three matrix products of a linear layer y = x w^T + bias.
 // x: [M, K], w: [N, K], y: [M, N]; bias: [N]. Rows may be strided (a column range of a wider
-// matrix); the columns are dense. M and N may be 0.
+// matrix); the columns are dense. M, N and K may be 0. An element's bits follow from the row and
+// the column that it sums over, so they are the same for any number of threads and of other rows
+// and columns.
 #pragma once
 
 #include "lib/device/stream.h"

@@ -1,7 +1,7 @@
 // How both directions of attention see their tensors and share the work among threads.
 #pragma once
 
-#include "kernels/cpu/attention_tile.h"
+#include "kernels/cpu/tile.h"
 #include "lib/device/stream.h"
 
 namespace nemo::kernels::NEMO_CPU_ISA {
@@ -32,16 +32,6 @@ struct Statistics {
       : data(static_cast<float*>(x.raw())), batch(x.stride(0)), head(x.stride(1)) {}
   NEMO_INLINE float* at(int64_t b, int64_t h) const { return data + b * batch + h * head; }
 };
-
-NEMO_INLINE int64_t min_of(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-NEMO_INLINE int64_t max_of(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-NEMO_INLINE int64_t num_parts(int64_t count, int64_t part) {
-  return (count + part - 1) / part;
-}
 
 // The threads that this many multiply-adds are worth: a team is woken only for work that takes
 // longer than waking it.

@@ -1,21 +1,17 @@
 #include "kernels/grouped_matmul.h"
 
-#include <new>
+#include <omp.h>
 
-#include "kernels/onednn.h"
+#include "kernels/cpu/gemm.h"
 
 namespace nemo::kernels::NEMO_CPU_ISA {
 namespace {
 
-// One expert's product, or a tile of it.
-struct Product {
-  MatrixProduct shape;
-  const float *a, *b;
-  float* c;
-};
+using ExpertProduct = Product<float, float>;
 
 // Rows or columns cut into parts of about the same size, at most kTile, at whole vectors. A tile is
-// a task: large enough for the library, small enough to even out experts of different sizes.
+// a task: large enough to be worth its packing, small enough to even out experts of different
+// sizes.
 struct Cut {
   static constexpr int64_t kTile = 512, kVector = 16;
   int64_t n;
@@ -24,44 +20,33 @@ struct Cut {
   int64_t begin(int64_t part) const {
     return part == num_parts() ? n : n * part / num_parts() / kVector * kVector;
   }
+  int64_t size(int64_t part) const { return begin(part + 1) - begin(part); }
 };
 
-Product tile_of(const Product& whole, int64_t row_part, int64_t col_part) {
-  const Cut rows{whole.shape.m}, cols{whole.shape.n};
-  const int64_t row = rows.begin(row_part), col = cols.begin(col_part);
-  Product tile = whole;
-  tile.shape.m = rows.begin(row_part + 1) - row;
-  tile.shape.n = cols.begin(col_part + 1) - col;
-  tile.a += row * whole.shape.a.row;
-  tile.b += col * whole.shape.b.col;
-  tile.c += row * whole.shape.c.row + col;
-  return tile;
-}
-
-// False where the library found no memory.
-bool compute(const Product& tile) {
-  const auto& [m, n, k, a, b, c, has_bias, accumulate] = tile.shape;
-  if (k > 0) return run_sgemm(tile.shape, tile.a, tile.b, tile.c);
-  for (int64_t i = 0; i < m && !accumulate; ++i)
-    for (int64_t j = 0; j < n; ++j) tile.c[i * c.row + j] = 0;
-  return true;
-}
-
-// product_of(e): the whole product of expert e. Each tile is computed by one thread, and so are its
-// bits; threads go on to the next expert's without waiting.
+// product_of(e): the whole product of expert e, with n columns and most_terms terms at most. Each
+// tile is computed by one thread; threads go on to the next expert's without waiting.
 template <typename ProductOf>
-void compute_all(const Stream& stream, int64_t num_experts, const ProductOf& product_of) {
-  bool failed = false;
-#pragma omp parallel num_threads(stream.num_threads()) reduction(|| : failed)
-  for (int64_t e = 0; e < num_experts; ++e) {
-    const Product whole = product_of(e);
-    const int64_t num_cols = Cut{whole.shape.n}.num_parts();
-    const int64_t num_tiles = Cut{whole.shape.m}.num_parts() * num_cols;
+void compute_all(Stream& stream, int64_t num_experts, int64_t n, int64_t most_terms,
+                 const ProductOf& product_of) {
+  const int64_t scratch_size = gemm_scratch_size(n, most_terms);
+  const Tensor scratch =
+      stream.workspace(DType::kF32, {stream.num_threads(), scratch_size}, "grouped_matmul");
+  if (stream.recording()) return;
+#pragma omp parallel num_threads(stream.num_threads())
+  {
+    float* memory = static_cast<float*>(scratch.raw()) + omp_get_thread_num() * scratch_size;
+    for (int64_t e = 0; e < num_experts; ++e) {
+      const ExpertProduct whole = product_of(e);
+      const Cut rows{whole.m}, cols{whole.n};
+      const int64_t num_cols = cols.num_parts();
 #pragma omp for schedule(dynamic) nowait
-    for (int64_t i = 0; i < num_tiles; ++i)
-      failed = !compute(tile_of(whole, i / num_cols, i % num_cols)) || failed;
+      for (int64_t i = 0; i < rows.num_parts() * num_cols; ++i) {
+        const int64_t row = i / num_cols, col = i % num_cols;
+        gemm_block(whole.block(rows.begin(row), rows.size(row), cols.begin(col), cols.size(col)),
+                   memory);
+      }
+    }
   }
-  if (failed) throw std::bad_alloc();
 }
 
 int64_t num_experts(std::span<const int64_t> offsets) {
@@ -73,40 +58,46 @@ int64_t num_experts(std::span<const int64_t> offsets) {
 void grouped_matmul_forward(Stream& stream, const Tensor& x, const Tensor& w,
                             std::span<const int64_t> offsets, const Tensor& y) {
   const int64_t in = x.size(1), out = y.size(1);
-  compute_all(stream, num_experts(offsets),
-              [=, x = x.data<float>(), w = w.data<float>(), y = y.data<float>()](int64_t e) {
-                const int64_t first = offsets[e], rows = offsets[e + 1] - first;
-                return Product{{rows, out, in, {in, 1}, {1, in}, {out, 1}, false, false},
-                               x + first * in,
-                               w + e * out * in,
-                               y + first * out};
-              });
+  compute_all(
+      stream, num_experts(offsets), out, in,
+      [=, x = x.data<float>(), w = w.data<float>(), y = y.data<float>()](int64_t e) {
+        const int64_t first = offsets[e], rows = offsets[e + 1] - first;
+        return ExpertProduct{
+            rows, out, in, {x + first * in, in, 1}, {w + e * out * in, 1, in}, y + first * out,
+            out};
+      });
 }
 
 void grouped_matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w,
                                    std::span<const int64_t> offsets, const Tensor& dx) {
   const int64_t in = dx.size(1), out = dy.size(1);
-  compute_all(stream, num_experts(offsets),
-              [=, dy = dy.data<float>(), w = w.data<float>(), dx = dx.data<float>()](int64_t e) {
-                const int64_t first = offsets[e], rows = offsets[e + 1] - first;
-                return Product{{rows, in, out, {out, 1}, {in, 1}, {in, 1}, false, false},
-                               dy + first * out,
-                               w + e * out * in,
-                               dx + first * in};
-              });
+  compute_all(
+      stream, num_experts(offsets), in, out,
+      [=, dy = dy.data<float>(), w = w.data<float>(), dx = dx.data<float>()](int64_t e) {
+        const int64_t first = offsets[e], rows = offsets[e + 1] - first;
+        return ExpertProduct{
+            rows, in, out, {dy + first * out, out, 1}, {w + e * out * in, in, 1}, dx + first * in,
+            in};
+      });
 }
 
 void grouped_matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x,
                                     std::span<const int64_t> offsets, const Tensor& dw,
                                     bool accumulate) {
   const int64_t in = x.size(1), out = dy.size(1);
-  compute_all(stream, num_experts(offsets),
+  compute_all(stream, num_experts(offsets), in, dy.size(0),
               [=, dy = dy.data<float>(), x = x.data<float>(), dw = dw.data<float>()](int64_t e) {
                 const int64_t first = offsets[e], rows = offsets[e + 1] - first;
-                return Product{{out, in, rows, {1, out}, {in, 1}, {in, 1}, false, accumulate},
-                               dy + first * out,
-                               x + first * in,
-                               dw + e * out * in};
+                float* c = dw + e * out * in;
+                return ExpertProduct{out,
+                                     in,
+                                     rows,
+                                     {dy + first * out, 1, out},
+                                     {x + first * in, in, 1},
+                                     c,
+                                     in,
+                                     accumulate ? c : nullptr,
+                                     in};
               });
 }
 

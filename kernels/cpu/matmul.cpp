@@ -1,23 +1,16 @@
 #include "kernels/matmul.h"
 
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/row_parts.h"
-#include "kernels/onednn.h"
 
 namespace nemo::kernels::NEMO_CPU_ISA {
 namespace {
 
-MatrixStrides strides(const Tensor& matrix) {
-  return {matrix.stride(0), matrix.stride(1)};
+Matrix<float> matrix(const Tensor& x) {
+  return {x.data<float>(), x.stride(0), x.stride(1)};
 }
-MatrixStrides transposed(const Tensor& matrix) {
-  return {matrix.stride(1), matrix.stride(0)};
-}
-
-// A sum over nothing.
-void fill_with_zeros(Stream& stream, const Tensor& matrix) {
-  if (stream.recording()) return;
-  for (int64_t i = 0; i < matrix.size(0); ++i)
-    for (int64_t j = 0; j < matrix.size(1); ++j) matrix.data<float>()[i * matrix.stride(0) + j] = 0;
+Matrix<float> transposed(const Tensor& x) {
+  return {x.data<float>(), x.stride(1), x.stride(0)};
 }
 
 // sums[n] = sum over rows [begin, end) of dy[:, n].
@@ -34,36 +27,20 @@ void sum_rows(const float* dy, int64_t stride, int64_t begin, int64_t end, int64
 
 void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tensor& bias,
                     const Tensor& y) {
-  if (y.numel() == 0) return;
-  const MatrixProduct product = {y.size(0),
-                                 y.size(1),
-                                 x.size(1),
-                                 strides(x),
-                                 transposed(w),
-                                 strides(y),
-                                 static_cast<bool>(bias),
-                                 /*accumulate=*/false};
-  run_onednn(stream, product, {x.raw(), w.raw(), y.raw(), bias.raw()});
+  gemm(stream, Product{y.size(0), y.size(1), x.size(1), matrix(x), transposed(w), y.data<float>(),
+                       y.stride(0), bias ? bias.data<float>() : nullptr});
 }
 
 void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, const Tensor& dx) {
-  if (dx.numel() == 0) return;
-  if (dy.size(1) == 0) return fill_with_zeros(stream, dx);
-  const MatrixProduct product = {dx.size(0), dx.size(1),  dy.size(1), strides(dy),
-                                 strides(w), strides(dx), false,      false};
-  run_onednn(stream, product, {dy.raw(), w.raw(), dx.raw(), nullptr});
+  gemm(stream, Product{dx.size(0), dx.size(1), dy.size(1), matrix(dy), matrix(w), dx.data<float>(),
+                       dx.stride(0)});
 }
 
 void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
                             bool accumulate) {
-  if (dw.numel() == 0) return;
-  if (dy.size(0) == 0) {
-    if (!accumulate) fill_with_zeros(stream, dw);
-    return;
-  }
-  const MatrixProduct product = {dw.size(0), dw.size(1),  dy.size(0), transposed(dy),
-                                 strides(x), strides(dw), false,      accumulate};
-  run_onednn(stream, product, {dy.raw(), x.raw(), dw.raw(), nullptr});
+  gemm(stream,
+       Product{dw.size(0), dw.size(1), dy.size(0), transposed(dy), matrix(x), dw.data<float>(),
+               dw.stride(0), accumulate ? dw.data<float>() : nullptr, dw.stride(0)});
 }
 
 void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool accumulate) {

@@ -1,7 +1,5 @@
 #include "kernels/matmul.h"
 
-#include <span>
-
 #include "lib/core/error.h"
 #include "tests/support/determinism.h"
 #include "tests/support/gradients.h"
@@ -17,8 +15,11 @@ constexpr double kTolerance = 2e-6;
 struct Sizes {
   int64_t m, n, k;
 };
-// The last is large enough for three threads.
-const Sizes kSizes[] = {{1, 1, 1}, {1, 7, 130}, {5, 3, 2}, {17, 33, 65}, {256, 128, 96}};
+// Tiles are up to 12 x 32, blocks 256 terms x 512 columns: below a tile, at its edges, several
+// blocks of each kind, in each of the three products. From 96 on, large enough for three threads.
+const Sizes kSizes[] = {{1, 1, 1},      {1, 7, 130},    {5, 3, 2},      {12, 32, 64},
+                        {17, 33, 65},   {64, 64, 300},  {256, 128, 96}, {70, 1030, 260},
+                        {540, 80, 530}, {300, 257, 97}, {11, 600, 1030}};
 
 // c[m, n] = sum_k a(m, k) b(k, n), for a and b as functions of their indices.
 template <typename A, typename B>
@@ -160,63 +161,44 @@ TEST_CASE("the products of a linear layer are gradients of each other") {
   });
 }
 
-TEST_CASE("a product that differs in one respect gets a primitive of its own") {
-  on_every_stream([](Stream& stream) {
-    const int64_t n = 6;
-    const Tensor x = random_tensor(stream, {n, n}, 1), w = random_tensor(stream, {n, n}, 2);
-    const std::vector<double> x0 = to_doubles(x), w0 = to_doubles(w);
-    const Tensor out = random_tensor(stream, {n, n}, 3);
-    for (int repeat : {0, 1}) {
-      CAPTURE(repeat);
-      kernels::matmul_forward(stream, x, w, Tensor(), out);
-      CHECK(max_relative_error(out, product(n, n, n, matrix(x0, n), transpose(w0, n))) <
-            kTolerance);
-      kernels::matmul_backward_input(stream, x, w, out);
-      const std::vector<double> xw = product(n, n, n, matrix(x0, n), matrix(w0, n));
-      CHECK(max_relative_error(out, xw) < kTolerance);
-      const std::vector<double> before = to_doubles(out);
-      const std::vector<double> xtw = product(n, n, n, transpose(x0, n), matrix(w0, n));
-      kernels::matmul_backward_weight(stream, x, w, out, true);
-      CHECK(max_relative_error(out, sum_of(before, xtw)) < kTolerance);
-      kernels::matmul_backward_weight(stream, x, w, out, false);
-      CHECK(max_relative_error(out, xtw) < kTolerance);
-    }
-  });
-}
-
-TEST_CASE("more products than primitives are kept") {
-  Arena arena(Device{}, int64_t{1} << 28);
-  Stream stream(arena, 2, available_isas().back());
-  const Tensor w = random_tensor(stream, {2, 3}, 1), ones = poisoned(stream, {300, 3});
-  for (float& x : std::span(ones.data<float>(), 900)) x = 1;
-  const std::vector<double> sums = {to_doubles(w)[0] + to_doubles(w)[1] + to_doubles(w)[2],
-                                    to_doubles(w)[3] + to_doubles(w)[4] + to_doubles(w)[5]};
-  double error = 0;
-  for (int pass : {0, 1})
-    for (int64_t m = 1 + pass; m <= 300; ++m) {
-      const Tensor y = poisoned(stream, {m, 2});
-      kernels::matmul_forward(stream, ones.slice(0, 0, m), w, Tensor(), y);
-      error = std::max(error, max_relative_error(y.slice(0, m - 1, m), sums));
-    }
-  CHECK(error < kTolerance);
-}
-
-TEST_CASE("matmul gives the same bits from run to run") {
-  on_every_stream([](Stream& stream) {
-    const Sizes s = {512, 256, 384};
+TEST_CASE("matmul gives the same bits for any number of threads") {
+  CHECK(same_bits_for_any_threads([](Stream& stream) -> std::vector<Tensor> {
+    const Sizes s = {523, 1050, 611};
     const Linear linear(stream, s);
-    auto run = [&]() -> std::vector<Tensor> {
-      const Tensor y = poisoned(stream, {s.m, s.n}), dx = poisoned(stream, {s.m, s.k}),
-                   dw = random_tensor(stream, {s.n, s.k}, 5);
-      kernels::matmul_forward(stream, linear.x.view, linear.w.view, linear.bias, y);
-      kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx);
-      kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw, true);
-      return {y, dx, dw};
-    };
-    const std::vector<Tensor> expected = run();
-    for (int repeat = 0; repeat < 3; ++repeat) {
-      const std::vector<Tensor> again = run();
-      for (size_t i = 0; i < again.size(); ++i) CHECK(same_bits(again[i], expected[i]));
+    const Tensor y = poisoned(stream, {s.m, s.n}), dx = poisoned(stream, {s.m, s.k}),
+                 dw = random_tensor(stream, {s.n, s.k}, 5);
+    kernels::matmul_forward(stream, linear.x.view, linear.w.view, linear.bias, y);
+    kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx);
+    kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw, true);
+    return {y, dx, dw};
+  }));
+}
+
+// As when tensor parallelism cuts the columns, or a longer batch the rows.
+TEST_CASE("an element of a product has the same bits among other rows and columns") {
+  on_every_stream([](Stream& stream) {
+    const Sizes s = {300, 700, 530};
+    const Linear linear(stream, s);
+    const Tensor y = poisoned(stream, {s.m, s.n}), dx = poisoned(stream, {s.m, s.k}),
+                 dw = poisoned(stream, {s.n, s.k});
+    kernels::matmul_forward(stream, linear.x.view, linear.w.view, Tensor(), y);
+    kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx);
+    kernels::matmul_backward_weight(stream, linear.dy.view, linear.x.view, dw, false);
+    for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 7}, {7, 20}, {20, 299}}) {
+      const Tensor x = linear.x.view.slice(0, begin, end), w = linear.w.view.slice(0, begin, end);
+      const Tensor part = poisoned(stream, {end - begin, end - begin});
+      kernels::matmul_forward(stream, x, w, Tensor(), part);
+      CHECK(same_bits(part, y.slice(0, begin, end).slice(1, begin, end)));
+
+      const Tensor dx_part = poisoned(stream, {end - begin, end - begin});
+      kernels::matmul_backward_input(stream, linear.dy.view.slice(0, begin, end),
+                                     linear.w.view.slice(1, begin, end), dx_part);
+      CHECK(same_bits(dx_part, dx.slice(0, begin, end).slice(1, begin, end)));
+
+      const Tensor dw_part = poisoned(stream, {end - begin, end - begin});
+      kernels::matmul_backward_weight(stream, linear.dy.view.slice(1, begin, end),
+                                      linear.x.view.slice(1, begin, end), dw_part, false);
+      CHECK(same_bits(dw_part, dw.slice(0, begin, end).slice(1, begin, end)));
     }
   });
 }

@@ -1,5 +1,5 @@
-// What attention computes with: a register-tiled matrix product, and the packing of blocks of rows
-// for it. All operands are fp32 in scratch that stays in the first two caches.
+// What matrix products and attention compute with: sums of products in a tile of registers, and the
+// packing of blocks of rows for it. All operands are fp32 that stays in the first two caches.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,16 @@ inline constexpr int kTile = 2 * kLanes;
 using Vector [[gnu::vector_size(4 * kLanes)]] = float;
 using VectorInMemory [[gnu::vector_size(4 * kLanes), gnu::aligned(4), gnu::may_alias]] = float;
 
+NEMO_INLINE int64_t min_of(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+NEMO_INLINE int64_t max_of(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+NEMO_INLINE int64_t num_parts(int64_t count, int64_t part) {
+  return (count + part - 1) / part;
+}
+
 NEMO_INLINE Vector load_vector(const float* p) {
   return *reinterpret_cast<const VectorInMemory*>(p);
 }
@@ -41,6 +51,40 @@ struct RightOperand {
   int64_t row;
 };
 
+// sum += a[kRows, depth] b[depth, kTile]. Meanwhile meanwhile(0 … kRows - 1), spread over the depth
+// so that the arithmetic hides it.
+template <int kRows, typename Meanwhile>
+NEMO_INLINE void add_products(LeftOperand a, RightOperand b, int64_t depth,
+                              const Meanwhile& meanwhile, Vector (&sum)[kRows][2]) {
+  // One pointer for three rows: more than that would not fit the registers.
+  constexpr int kPointers = (kRows + 2) / 3;
+  const float* rows[kPointers];
+  for (int p = 0; p < kPointers; ++p) rows[p] = a.data + 3 * p * a.row;
+  constexpr int kStep = Meanwhile::kSpread ? 1 : kRows;
+  for (int s = 0; s < kRows; s += kStep) {
+    for (int i = s; i < s + kStep; ++i) meanwhile(i);
+    const int64_t length = depth * (s + kStep) / kRows - depth * s / kRows;
+#pragma GCC unroll 2
+    for (int64_t k = 0; k < length; ++k) {
+      const Vector b0 = load_vector(b.data), b1 = load_vector(b.data + kLanes);
+#pragma GCC unroll 12
+      for (int i = 0; i < kRows; ++i) {
+        const float factor = rows[i / 3][i % 3 * a.row];
+        sum[i][0] += factor * b0;
+        sum[i][1] += factor * b1;
+      }
+#pragma GCC unroll 4
+      for (int p = 0; p < kPointers; ++p) rows[p] += a.col;
+      b.data += b.row;
+    }
+  }
+}
+
+struct Nothing {
+  static constexpr bool kSpread = false;
+  NEMO_INLINE void operator()(int) const {}
+};
+
 // c[kRows, kTile] (+)= a[kRows, depth] b[depth, kTile].
 template <int kRows, bool kAccumulate>
 void multiply_tile(LeftOperand a, RightOperand b, int64_t depth, float* c, int64_t c_row) {
@@ -50,17 +94,7 @@ void multiply_tile(LeftOperand a, RightOperand b, int64_t depth, float* c, int64
     sum[i][0] = kAccumulate ? load_vector(c + i * c_row) : Vector{};
     sum[i][1] = kAccumulate ? load_vector(c + i * c_row + kLanes) : Vector{};
   }
-  for (int64_t k = 0; k < depth; ++k) {
-    const Vector b0 = load_vector(b.data), b1 = load_vector(b.data + kLanes);
-#pragma GCC unroll 12
-    for (int i = 0; i < kRows; ++i) {
-      const float factor = a.data[i * a.row];
-      sum[i][0] += factor * b0;
-      sum[i][1] += factor * b1;
-    }
-    a.data += a.col;
-    b.data += b.row;
-  }
+  add_products(a, b, depth, Nothing(), sum);
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i) {
     store_vector(sum[i][0], c + i * c_row);
