@@ -11,7 +11,9 @@ void adamw(Stream& stream, const AdamWStep& step, const Tensor& param, const Ten
            const Tensor& m, const Tensor& v) {
   NEMO_CHECK(step.step >= 1, "[adamw] step is {}, expected 1 or more", step.step);
   const Shape shape = {param.size(0)};
-  expect("adamw", "param", param, DType::kF32, shape);
+  NEMO_CHECK(param.dtype() == DType::kF32 || param.dtype() == DType::kBF16,
+             "[adamw] param is {}, expected fp32 or bf16", to_string(param.dtype()));
+  expect("adamw", "param", param, param.dtype(), shape);
   expect("adamw", "grad", grad, DType::kF32, shape);
   expect("adamw", "m", m, DType::kF32, shape);
   expect("adamw", "v", v, DType::kF32, shape);

@@ -1,6 +1,7 @@
 // Scaled dot-product attention with grouped queries, blocked so that no S x S matrix exists
 // (Dao 2023, "FlashAttention-2").
 //   s = scale * q k^T (+ mask)     lse = log sum_k exp(s)     o = exp(s - lse) v
+// q, k, v, o and their gradients have one dtype, fp32, bf16 or fp16; all between is fp32.
 // q, o: [B, Sq, H, D]; k, v: [B, Sk, G, D] with G query groups, H % G == 0, query head i reads
 // k/v head i / (H / G). All may be strided views (packed QKV); D is dense. lse: [B, H, Sq] fp32,
 // natural logarithm, Sq dense: it may be a range of longer rows.

@@ -11,8 +11,8 @@ void attention_merge(Stream& stream, const Tensor& part_o, const Tensor& part_ls
                      const Tensor& lse) {
   constexpr const char* kOp = "attention_merge";
   const Shape o_shape = {o.size(0), o.size(1), o.size(2), o.size(3)};
-  expect_dense_rows(kOp, "o", o, DType::kF32, o_shape);
-  expect_dense_rows(kOp, "part_o", part_o, DType::kF32, o_shape);
+  expect_dense_rows(kOp, "o", o, expect_storage(kOp, "o", o), o_shape);
+  expect_dense_rows(kOp, "part_o", part_o, o.dtype(), o_shape);
   const Shape lse_shape = {o.size(0), o.size(2), o.size(1)};
   expect_dense_rows(kOp, "lse", lse, DType::kF32, lse_shape);
   expect_dense_rows(kOp, "part_lse", part_lse, DType::kF32, lse_shape);

@@ -2,8 +2,9 @@
 // 3.1): what context parallelism puts its blocks together with.
 //   lse <- log(e^lse + e^part_lse)
 //   o   <- e^(lse - new lse) o + e^(part_lse - new lse) part_o
-// o, part_o: [B, S, H, D] fp32, any strides, D dense; lse, part_lse: [B, H, S] fp32, S dense, so
-// that both may be a range of the rows of longer ones. A set without keys has lse -infinity.
+// o, part_o: [B, S, H, D] of one dtype, fp32, bf16 or fp16, any strides, D dense; lse, part_lse:
+// [B, H, S] fp32, S dense, so that both may be a range of the rows of longer ones. A set without
+// keys has lse -infinity.
 #pragma once
 
 #include "lib/device/stream.h"

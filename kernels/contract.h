@@ -21,6 +21,14 @@ inline void expect_dtype(const char* op, const char* name, const Tensor& tensor,
              to_string(tensor.dtype()), to_string(dtype));
 }
 
+// The tensor's dtype, one of those that with_storage of functors/storage.h takes.
+inline DType expect_storage(const char* op, const char* name, const Tensor& tensor) {
+  const DType dtype = tensor.dtype();
+  NEMO_CHECK(dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16,
+             "[{}] {} is {}, expected fp32, bf16 or fp16", op, name, to_string(dtype));
+  return dtype;
+}
+
 // Of this dtype and shape, with any strides but a dense last dim.
 inline void expect_dense_rows(const char* op, const char* name, const Tensor& tensor, DType dtype,
                               const Shape& shape) {

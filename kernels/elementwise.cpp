@@ -10,9 +10,17 @@ NEMO_TWINS(fill)
 NEMO_TWINS(convert)
 NEMO_TWINS(sum_squares)
 
+namespace {
+
+// fp32, bf16, fp16 or fp64.
+void expect_real(const char* op, const char* name, const Tensor& tensor) {
+  if (tensor.dtype() != DType::kF64) expect_storage(op, name, tensor);
+}
+
+}  // namespace
+
 void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out) {
-  NEMO_CHECK(a.dtype() == DType::kF32 || a.dtype() == DType::kF64,
-             "[add] a is {}, expected fp32 or fp64", to_string(a.dtype()));
+  expect_real("add", "a", a);
   expect("add", "a", a, a.dtype(), a.shape());
   expect("add", "b", b, a.dtype(), a.shape());
   expect("add", "out", out, a.dtype(), a.shape());
@@ -20,17 +28,16 @@ void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out) {
 }
 
 void fill(Stream& stream, const Tensor& x, float value) {
-  NEMO_CHECK(x.dtype() == DType::kF32 || x.dtype() == DType::kF64,
-             "[fill] x is {}, expected fp32 or fp64", to_string(x.dtype()));
+  expect_real("fill", "x", x);
   expect("fill", "x", x, x.dtype(), x.shape());
   NEMO_DISPATCH(stream, fill, x, value);
 }
 
 void convert(Stream& stream, const Tensor& from, const Tensor& to) {
-  const auto is_float = [](DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16; };
-  NEMO_CHECK(from.dtype() == to.dtype() || (is_float(from.dtype()) && is_float(to.dtype())),
-             "[convert] {} to {}, expected one dtype or fp32 and bf16", to_string(from.dtype()),
-             to_string(to.dtype()));
+  if (from.dtype() != to.dtype()) {
+    expect_storage("convert", "from", from);
+    expect_storage("convert", "to", to);
+  }
   expect("convert", "from", from, from.dtype(), from.shape());
   expect("convert", "to", to, to.dtype(), from.shape());
   NEMO_DISPATCH(stream, convert, from, to);

@@ -6,13 +6,13 @@
 
 namespace nemo::kernels {
 
-// out = a + b; fp32 or fp64; out may alias either.
+// out = a + b; one dtype, of fp32, bf16, fp16 and fp64; out may alias either.
 void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out);
 
-// x = value; fp32 or fp64.
+// x = value; of the same dtypes.
 void fill(Stream& stream, const Tensor& x, float value);
 
-// to = from: one dtype, or fp32 and bf16 (rounded to nearest even).
+// to = from: one dtype, or any two of fp32, bf16 and fp16 (rounded to nearest even).
 void convert(Stream& stream, const Tensor& from, const Tensor& to);
 
 // sum[0] += sum of x^2, in double: fixed order, the same for any number of threads. sum: [1] fp64.

@@ -13,8 +13,8 @@ void embedding_forward(Stream& stream, const Tensor& ids, const Tensor& table, i
   constexpr const char* kOp = "embedding_forward";
   const int64_t num_tokens = ids.size(0), h = table.size(1);
   expect(kOp, "ids", ids, DType::kI32, {num_tokens});
-  expect(kOp, "table", table, DType::kF32, {table.size(0), h});
-  expect(kOp, "y", y, DType::kF32, {num_tokens, h});
+  expect(kOp, "table", table, expect_storage(kOp, "table", table), {table.size(0), h});
+  expect(kOp, "y", y, expect_storage(kOp, "y", y), {num_tokens, h});
   NEMO_DISPATCH(stream, embedding_forward, ids, table, first_row, y, accumulate);
 }
 
@@ -23,7 +23,7 @@ void embedding_backward(Stream& stream, const Tensor& ids, const Tensor& dy, int
   constexpr const char* kOp = "embedding_backward";
   const int64_t num_tokens = ids.size(0), h = dtable.size(1);
   expect(kOp, "ids", ids, DType::kI32, {num_tokens});
-  expect(kOp, "dy", dy, DType::kF32, {num_tokens, h});
+  expect(kOp, "dy", dy, expect_storage(kOp, "dy", dy), {num_tokens, h});
   expect(kOp, "dtable", dtable, DType::kF32, {dtable.size(0), h});
   NEMO_DISPATCH(stream, embedding_backward, ids, dy, first_row, dtable, accumulate);
 }

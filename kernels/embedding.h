@@ -1,5 +1,6 @@
 // Rows of a table by id. ids: [T] int32; table: [rows, h], holding the ids first_row …
 // first_row + rows - 1 of a larger table (all of it where first_row is 0); y, dy: [T, h].
+// table, y and dy: each fp32, bf16 or fp16.
 #pragma once
 
 #include "lib/device/stream.h"

@@ -1,5 +1,6 @@
 // GELU (Hendrycks & Gimpel 2016): exact, x/2 (1 + erf(x / sqrt 2)), and the tanh approximation,
-// x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). x, y, dx, dy: any one shape, contiguous.
+// x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). x, y, dx, dy: any one shape and dtype of
+// fp32, bf16 and fp16, contiguous.
 #pragma once
 
 #include "lib/device/stream.h"

@@ -3,7 +3,8 @@
 // (e+1)*out). Rows [offsets[e], offsets[e+1]) of x and y are expert e's: E + 1 offsets, ascending,
 // from 0 to N at most. Rows outside all runs are neither read nor written. A run may be empty, and
 // runs may differ at every call. What an expert computes depends on its own run alone, not on the
-// other experts nor on the number of threads.
+// other experts nor on the number of threads. Each of x, w, y, dy and dx is stored as fp32, bf16 or
+// fp16; sums are in fp32, for which what has 16 bits is widened in workspace.
 #pragma once
 
 #include <span>

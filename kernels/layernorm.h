@@ -2,6 +2,7 @@
 //   n[t,j] = (x[t,j] - mean[t]) * rstd[t]      y[t,j] = n[t,j] * weight[j] + bias[j]
 //   rstd[t] = 1 / sqrt(var_j x[t,j] + eps), var the biased variance
 // x, y, dx, …: [T, h]; weight, bias: [h]; mean, rstd: [T] fp32. Statistics in fp32.
+// The tensors of [T, h] have one dtype, weight and bias any: fp32, bf16 or fp16.
 #pragma once
 
 #include "lib/device/stream.h"

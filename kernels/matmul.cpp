@@ -2,6 +2,7 @@
 
 #include "kernels/contract.h"
 #include "kernels/dispatch.h"
+#include "kernels/widen.h"
 
 namespace nemo::kernels {
 
@@ -12,10 +13,10 @@ NEMO_TWINS(bias_backward)
 
 namespace {
 
-// Of this shape, its columns dense.
+// Of this shape, its columns dense, stored as any of the three.
 void expect_matrix(const char* op, const char* name, const Tensor& tensor, const Shape& shape) {
   expect_shape(op, name, tensor, shape);
-  expect_dtype(op, name, tensor, DType::kF32);
+  expect_storage(op, name, tensor);
   NEMO_CHECK(tensor.stride(1) == 1 && tensor.stride(0) >= shape[1],
              "[{}] {} of shape {} has strides {} and {}, expected dense columns", op, name,
              shape.to_string(), tensor.stride(0), tensor.stride(1));
@@ -30,8 +31,11 @@ void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tens
   expect_matrix(kOp, "x", x, {m, k});
   expect_matrix(kOp, "w", w, {n, k});
   expect_matrix(kOp, "y", y, {m, n});
-  if (bias) expect(kOp, "bias", bias, DType::kF32, {n});
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_forward, x, w, bias, y);
+  if (bias) expect(kOp, "bias", bias, expect_storage(kOp, "bias", bias), {n});
+  const Tensor wide_x = widened(stream, x), wide_w = widened(stream, w);
+  const Tensor wide_bias = widened(stream, bias), wide_y = wide_result(stream, y);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_forward, wide_x, wide_w, wide_bias, wide_y);
+  narrow(stream, wide_y, y);
 }
 
 void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, const Tensor& dx) {
@@ -40,7 +44,10 @@ void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, co
   expect_matrix(kOp, "dy", dy, {m, n});
   expect_matrix(kOp, "w", w, {n, k});
   expect_matrix(kOp, "dx", dx, {m, k});
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_input, dy, w, dx);
+  const Tensor wide_dy = widened(stream, dy), wide_w = widened(stream, w);
+  const Tensor wide_dx = wide_result(stream, dx);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_input, wide_dy, wide_w, wide_dx);
+  narrow(stream, wide_dx, dx);
 }
 
 void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
@@ -50,7 +57,9 @@ void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, c
   expect_matrix(kOp, "dy", dy, {m, n});
   expect_matrix(kOp, "x", x, {m, k});
   expect_matrix(kOp, "dw", dw, {n, k});
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_weight, dy, x, dw, accumulate);
+  expect_dtype(kOp, "dw", dw, DType::kF32);
+  const Tensor wide_dy = widened(stream, dy), wide_x = widened(stream, x);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_weight, wide_dy, wide_x, dw, accumulate);
 }
 
 void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool accumulate) {

@@ -3,6 +3,8 @@
 // matrix); the columns are dense. M, N and K may be 0. An element's bits follow from the row and
 // the column that it sums over, so they are the same for any number of threads and of other rows
 // and columns.
+// Each of x, w, bias, y, dy and dx is stored as fp32, bf16 or fp16. Products and sums are in fp32,
+// for which what has 16 bits is widened in workspace.
 #pragma once
 
 #include "lib/device/stream.h"

@@ -1,6 +1,7 @@
 // RMSNorm (Zhang & Sennrich 2019), alone and fused with the residual addition before it.
 //   rstd[t] = 1 / sqrt(mean_j x[t,j]^2 + eps)      y[t,j] = x[t,j] * rstd[t] * weight[j]
 // x, y, dx, …: [T, h]; weight, dweight: [h]; rstd: [T] fp32. Statistics in fp32.
+// The tensors of [T, h] have one dtype, weight one of its own: fp32, bf16 or fp16.
 #pragma once
 
 #include "lib/device/stream.h"

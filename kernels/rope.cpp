@@ -14,13 +14,13 @@ void check(const char* op, const Stream& stream, const Tensor& x, const Tensor& 
            const Tensor& table) {
   const Shape shape = {x.size(0), x.size(1), x.size(2), x.size(3)};
   expect_shape(op, "x", x, shape);
-  expect_dtype(op, "x", x, DType::kF32);
+  expect_storage(op, "x", x);
   NEMO_CHECK(x.stride(3) == 1 && shape[3] % 2 == 0,
              "[{}] x has head size {} with stride {}, expected an even size and stride 1", op,
              shape[3], x.stride(3));
   expect(op, "positions", positions, DType::kI32, {shape[1]});
   const int64_t num_positions = table.size(0);
-  expect(op, "table", table, DType::kF32, {num_positions, shape[3]});
+  expect(op, "table", table, expect_storage(op, "table", table), {num_positions, shape[3]});
   if (!stream.recording()) expect_indices(op, "positions", positions, num_positions);
 }
 

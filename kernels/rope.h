@@ -3,8 +3,8 @@
 //   x[i]       <- x[i] cos - x[i + D/2] sin
 //   x[i + D/2] <- x[i + D/2] cos + x[i] sin
 // x: [B, S, H, D], any strides, D dense; in place. positions: [S] int32, 0 … num_positions - 1, the
-// same for every batch row. table: [num_positions, D] fp32, row p = D/2 cosines then D/2 sines of p
-// * frequency[i].
+// same for every batch row. table: [num_positions, D], row p = D/2 cosines then D/2 sines of p *
+// frequency[i]. x and table: each fp32, bf16 or fp16.
 #pragma once
 
 #include "lib/device/stream.h"

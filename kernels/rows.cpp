@@ -15,8 +15,9 @@ namespace {
 void expect_moved(const Stream& stream, const char* op, const Tensor& x, const Tensor& index,
                   const Tensor& out) {
   const int64_t h = x.size(1);
-  expect(op, "x", x, DType::kF32, {x.size(0), h});
-  expect(op, "out", out, DType::kF32, {index.size(0), h});
+  const DType dtype = expect_storage(op, "x", x);
+  expect(op, "x", x, dtype, {x.size(0), h});
+  expect(op, "out", out, dtype, {index.size(0), h});
   constexpr int32_t kAnyNegative = std::numeric_limits<int32_t>::lowest();
   if (!stream.recording()) expect_indices(op, "index", index, x.size(0), kAnyNegative);
 }

@@ -1,6 +1,7 @@
 // Rows moved by index, as a mixture of experts sends tokens to experts and back: each the other's
 // gradient, where the indices are each other's inverse. A negative index means no row; one beyond
-// the rows of x is an InvariantError. fp32; index int32; h may be 1 (a number a row). No tensor may
+// the rows of x is an InvariantError. x and out have one
+// dtype, fp32, bf16 or fp16; index int32; h may be 1 (a number a row). No tensor may
 // alias another.
 #pragma once
 

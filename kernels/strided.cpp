@@ -9,14 +9,16 @@ NEMO_TWINS(strided_copy)
 NEMO_TWINS(strided_add)
 
 void strided_copy(Stream& stream, const Tensor& from, const Tensor& to) {
-  expect_dense_rows("strided_copy", "from", from, DType::kF32, from.shape());
-  expect_dense_rows("strided_copy", "to", to, DType::kF32, from.shape());
+  constexpr const char* kOp = "strided_copy";
+  expect_dense_rows(kOp, "from", from, expect_storage(kOp, "from", from), from.shape());
+  expect_dense_rows(kOp, "to", to, expect_storage(kOp, "to", to), from.shape());
   NEMO_DISPATCH(stream, strided_copy, from, to);
 }
 
 void strided_add(Stream& stream, const Tensor& from, const Tensor& to) {
-  expect_dense_rows("strided_add", "from", from, DType::kF32, from.shape());
-  expect_dense_rows("strided_add", "to", to, DType::kF32, from.shape());
+  constexpr const char* kOp = "strided_add";
+  expect_dense_rows(kOp, "from", from, expect_storage(kOp, "from", from), from.shape());
+  expect_dense_rows(kOp, "to", to, expect_storage(kOp, "to", to), from.shape());
   NEMO_DISPATCH(stream, strided_add, from, to);
 }
 

@@ -1,5 +1,6 @@
-// Copies and sums between tensors of one shape, fp32, each with strides of its own, the last dim
-// dense: how a range of rows or of heads is packed for a message, and unpacked.
+// Copies and sums between tensors of one shape, each fp32, bf16 or fp16 (rounded to nearest even)
+// and with strides of its own, the last dim dense: how a range of rows or of heads is packed for a
+// message, and unpacked.
 #pragma once
 
 #include "lib/device/stream.h"

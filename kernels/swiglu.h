@@ -2,7 +2,8 @@
 // (what an expert's output counts for its token).
 //   y[t,j] = scale[t] * silu(gate) * up,  gate = gate_up[t,j],  up = gate_up[t, f+j],
 //   silu(z) = z / (1 + e^-z)
-// gate_up, dgate_up: [T, 2f]; y, dy: [T, f]; scale, dscale: [T], empty where the scale is 1.
+// gate_up, dgate_up: [T, 2f]; y, dy: [T, f]; scale, dscale: [T], fp32, empty where the scale
+// is 1; the others of one dtype, fp32, bf16 or fp16.
 #pragma once
 
 #include "lib/device/stream.h"

@@ -18,8 +18,9 @@ constexpr float kLn2 = 0x1.62e430p-1f;
 
 // A tile is kTile queries of one head. The tiles of a kv group are numbered query-major, so that
 // the tiles of a task use the same keys, whichever of the group's heads they belong to.
+template <typename T>
 struct Forward {
-  Heads q, k, v, o;
+  Heads<T> q, k, v, o;
   Statistics lse;
   int64_t batch, num_queries, num_keys, num_heads, num_groups, head_dim;
   bool causal;
@@ -110,14 +111,16 @@ void update_softmax(int64_t num_keys, int64_t d, float* scores, const TileState&
   if (moved) scale_lanes(d, rescale, tile.o);
 }
 
-void begin_tile(const Forward& f, const float* q, int64_t rows, const TileState& tile) {
+template <typename T>
+void begin_tile(const Forward<T>& f, const T* q, int64_t rows, const TileState& tile) {
   const int64_t d = f.head_dim;
   for (int64_t i = 0; i < d * kTile; ++i) tile.q[i] = tile.o[i] = 0;
   for (int lane = 0; lane < kTile; ++lane) tile.max[lane] = -kInfinity, tile.sum[lane] = 0;
   copy_transposed(q, f.q.row, rows, d, f.scale * kLog2E, tile.q, kTile);
 }
 
-void finish_tile(const Forward& f, const TileState& tile, int64_t rows, float* o, float* lse) {
+template <typename T>
+void finish_tile(const Forward<T>& f, const TileState& tile, int64_t rows, T* o, float* lse) {
   float inverse_sum[kTile];
   for (int lane = 0; lane < kTile; ++lane) inverse_sum[lane] = 1 / tile.sum[lane];
   scale_lanes(f.head_dim, inverse_sum, tile.o);
@@ -126,7 +129,8 @@ void finish_tile(const Forward& f, const TileState& tile, int64_t rows, float* o
     lse[lane] = tile.max[lane] * kLn2 + __builtin_logf(tile.sum[lane]);
 }
 
-void run_task(const Forward& f, int64_t b, int64_t g, int64_t first_tile, int64_t end_tile,
+template <typename T>
+void run_task(const Forward<T>& f, int64_t b, int64_t g, int64_t first_tile, int64_t end_tile,
               const Scratch& scratch) {
   const int64_t d = f.head_dim, share = f.heads_per_group();
   auto head_of = [&](int64_t tile) { return g * share + tile % share; };
@@ -158,32 +162,32 @@ void run_task(const Forward& f, int64_t b, int64_t g, int64_t first_tile, int64_
 }
 
 // No key to attend to: o is an empty sum.
-void forward_without_keys(const Forward& f) {
+template <typename T>
+void forward_without_keys(const Forward<T>& f) {
   for (int64_t b = 0; b < f.batch; ++b)
     for (int64_t h = 0; h < f.num_heads; ++h)
       for (int64_t s = 0; s < f.num_queries; ++s) {
-        for (int64_t i = 0; i < f.head_dim; ++i) f.o.at(b, s, h)[i] = 0;
+        for (int64_t i = 0; i < f.head_dim; ++i) f.o.at(b, s, h)[i] = T();
         f.lse.at(b, h)[s] = -kInfinity;
       }
 }
 
-}  // namespace
-
-void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v,
-                       AttentionMask mask, float scale, const Tensor& o, const Tensor& lse) {
-  const Forward f = {.q = Heads(q),
-                     .k = Heads(k),
-                     .v = Heads(v),
-                     .o = Heads(o),
-                     .lse = Statistics(lse),
-                     .batch = q.size(0),
-                     .num_queries = q.size(1),
-                     .num_keys = k.size(1),
-                     .num_heads = q.size(2),
-                     .num_groups = k.size(2),
-                     .head_dim = q.size(3),
-                     .causal = mask == AttentionMask::kCausal,
-                     .scale = scale};
+template <typename T>
+void forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v, AttentionMask mask,
+             float scale, const Tensor& o, const Tensor& lse) {
+  const Forward<T> f = {.q = Heads<T>(q),
+                        .k = Heads<T>(k),
+                        .v = Heads<T>(v),
+                        .o = Heads<T>(o),
+                        .lse = Statistics(lse),
+                        .batch = q.size(0),
+                        .num_queries = q.size(1),
+                        .num_keys = k.size(1),
+                        .num_heads = q.size(2),
+                        .num_groups = k.size(2),
+                        .head_dim = q.size(3),
+                        .causal = mask == AttentionMask::kCausal,
+                        .scale = scale};
   if (f.num_keys == 0) return stream.recording() ? void() : forward_without_keys(f);
   const int team = attention_team(stream, 2 * q.numel() * f.num_keys / (f.causal ? 2 : 1));
   const int64_t scratch_size = Scratch::size(f.head_dim);
@@ -201,6 +205,13 @@ void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const T
              min_of(first + kTilesPerTask, f.tiles_per_group()),
              Scratch(memory + omp_get_thread_num() * scratch_size, f.head_dim));
   }
+}
+
+}  // namespace
+
+void attention_forward(Stream& stream, const Tensor& q, const Tensor& k, const Tensor& v,
+                       AttentionMask mask, float scale, const Tensor& o, const Tensor& lse) {
+  with_storage(q.dtype(), [&]<typename T>(T) { forward<T>(stream, q, k, v, mask, scale, o, lse); });
 }
 
 }  // namespace nemo::kernels::NEMO_CPU_ISA

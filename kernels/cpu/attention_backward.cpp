@@ -4,6 +4,8 @@
 //   dv = p^T do         dk = scale ds^T q                dq = scale ds k
 #include <omp.h>
 
+#include <type_traits>
+
 #include "kernels/attention.h"
 #include "kernels/cpu/attention_heads.h"
 #include "kernels/functors/exp.h"
@@ -13,8 +15,9 @@ namespace {
 
 constexpr int64_t kBlock = 96;  // queries or keys; a multiple of kTile for either instruction set
 
+template <typename T>
 struct Backward {
-  Heads doutput, q, k, v, o, dq, dk, dv;
+  Heads<T> doutput, q, k, v, o, dq, dk, dv;
   Statistics lse;
   int64_t batch, num_queries, num_keys, num_heads, num_groups, head_dim;
   bool causal;
@@ -38,10 +41,12 @@ struct Task {
 struct Scratch {
   float *kt, *vt, *k, *dk, *dv, *q, *doutput, *p, *ds, *lse, *delta;
 
-  static int64_t size(const Backward& a) {
+  template <typename T>
+  static int64_t size(const Backward<T>& a) {
     return kBlock * (7 * a.padded_dim() + 2 * kBlock) + 2 * a.heads_per_group() * a.num_queries;
   }
-  Scratch(float* memory, const Backward& a) {
+  template <typename T>
+  Scratch(float* memory, const Backward<T>& a) {
     const int64_t rows = kBlock * a.padded_dim();
     kt = memory;
     vt = kt + rows;
@@ -58,22 +63,24 @@ struct Scratch {
 };
 
 // lse in base-2 logarithms, and delta, of the group's heads.
-void load_statistics(const Backward& a, const Task& task, const Scratch& scratch) {
+template <typename T>
+void load_statistics(const Backward<T>& a, const Task& task, const Scratch& scratch) {
   for (int64_t r = 0; r < a.heads_per_group(); ++r) {
     const int64_t h = task.g * a.heads_per_group() + r;
     const float* lse = a.lse.at(task.b, h);
     for (int64_t s = 0; s < a.num_queries; ++s) {
-      const float *o = a.o.at(task.b, s, h), *doutput = a.doutput.at(task.b, s, h);
+      const T *o = a.o.at(task.b, s, h), *doutput = a.doutput.at(task.b, s, h);
       float sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < a.head_dim; ++i) sum += o[i] * doutput[i];
+      for (int64_t i = 0; i < a.head_dim; ++i) sum += load(o + i) * load(doutput + i);
       scratch.delta[r * a.num_queries + s] = sum;
       scratch.lse[r * a.num_queries + s] = lse[s] * kLog2E;
     }
   }
 }
 
-void load_keys(const Backward& a, const Task& task, int64_t first_key, int64_t num_keys,
+template <typename T>
+void load_keys(const Backward<T>& a, const Task& task, int64_t first_key, int64_t num_keys,
                const Scratch& scratch) {
   const int64_t d = a.head_dim, padded = a.padded_dim();
   for (int64_t i = 0; i < kBlock * padded; ++i)
@@ -153,7 +160,8 @@ void add_dq(const Block& block, const Scratch& scratch, float* dq, int64_t dq_ro
     }
 }
 
-void run_block(const Backward& a, const Task& task, int64_t r, int64_t first_query,
+template <typename T>
+void run_block(const Backward<T>& a, const Task& task, int64_t r, int64_t first_query,
                int64_t first_key, const Scratch& scratch) {
   const int64_t h = task.g * a.heads_per_group() + r, d = a.head_dim, padded = a.padded_dim();
   const Block block = {min_of(kBlock, a.num_queries - first_query),
@@ -172,7 +180,8 @@ void run_block(const Backward& a, const Task& task, int64_t r, int64_t first_que
     add_dq<true>(block, scratch, dq, task.dq_row);
 }
 
-void run_task(const Backward& a, const Task& task, const Scratch& scratch) {
+template <typename T>
+void run_task(const Backward<T>& a, const Task& task, const Scratch& scratch) {
   const int64_t d = a.head_dim, padded = a.padded_dim();
   load_statistics(a, task, scratch);
   for (int64_t first_key = task.chunk * kBlock; first_key < a.num_keys;
@@ -183,36 +192,37 @@ void run_task(const Backward& a, const Task& task, const Scratch& scratch) {
       for (int64_t q = a.causal ? first_key : 0; q < a.num_queries; q += kBlock)
         run_block(a, task, r, q, first_key, scratch);
     for (int64_t i = 0; i < num_keys; ++i) {
-      float *dk = a.dk.at(task.b, first_key + i, task.g),
-            *dv = a.dv.at(task.b, first_key + i, task.g);
+      T *dk = a.dk.at(task.b, first_key + i, task.g), *dv = a.dv.at(task.b, first_key + i, task.g);
 #pragma omp simd
       for (int64_t j = 0; j < d; ++j) {
-        dk[j] = a.scale * scratch.dk[i * padded + j];
-        dv[j] = scratch.dv[i * padded + j];
+        store(a.scale * scratch.dk[i * padded + j], dk + j);
+        store(scratch.dv[i * padded + j], dv + j);
       }
     }
   }
 }
 
 // How the work is cut, and where each task's share of dq lies.
+template <typename T>
 struct Plan {
   int64_t team, num_chunks;
   Tensor shares;  // [B, G, chunks, H / G, Sq, padded_dim]; empty where dq itself takes them
+  static constexpr bool kInPlace = std::is_same_v<T, float>;
 
-  Plan(Stream& stream, const Backward& a) {
+  Plan(Stream& stream, const Backward<T>& a) {
     const int64_t groups = a.batch * a.num_groups;
     team = attention_team(stream, 5 * a.batch * a.num_heads * a.num_queries * a.num_keys *
                                       a.head_dim / (a.causal ? 2 : 1));
     num_chunks = groups % team == 0 ? 1 : num_parts(2 * team, groups);
     num_chunks = min_of(num_chunks, num_parts(a.num_keys, kBlock));
-    if (num_chunks > 1 || a.head_dim != a.padded_dim())
+    if (num_chunks > 1 || a.head_dim != a.padded_dim() || !kInPlace)
       shares = stream.workspace(DType::kF32, {groups * num_chunks, share_size(a)}, "attention.dq");
   }
-  static int64_t share_size(const Backward& a) {
+  static int64_t share_size(const Backward<T>& a) {
     return a.heads_per_group() * a.num_queries * a.padded_dim();
   }
 
-  Task task(const Backward& a, int64_t index) const {
+  Task task(const Backward<T>& a, int64_t index) const {
     Task task = {index / num_chunks / a.num_groups,
                  index / num_chunks % a.num_groups,
                  index % num_chunks,
@@ -222,7 +232,7 @@ struct Plan {
                  a.num_queries * a.padded_dim()};
     if (shares) {
       task.dq = static_cast<float*>(shares.raw()) + index * share_size(a);
-    } else {
+    } else if constexpr (kInPlace) {
       task.dq = a.dq.at(task.b, 0, task.g * a.heads_per_group());
       task.dq_row = a.dq.row;
       task.dq_head = a.dq.head;
@@ -233,50 +243,54 @@ struct Plan {
 
 // dq = the sum of the shares, in the order of chunks. Under a causal mask the keys of a chunk are
 // seen from its first block on.
-void add_shares(const Backward& a, const Plan& plan, int64_t group, int64_t r) {
+template <typename T>
+void add_shares(const Backward<T>& a, const Plan<T>& plan, int64_t group, int64_t r) {
   for (int64_t s = 0; s < a.num_queries; ++s) {
     const int64_t chunks = a.causal ? min_of(plan.num_chunks, s / kBlock + 1) : plan.num_chunks;
     const Task first = plan.task(a, group * plan.num_chunks);
-    float* dq = a.dq.at(first.b, s, first.g * a.heads_per_group() + r);
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    float* sum = first.dq + r * first.dq_head + s * first.dq_row;
+    for (int64_t chunk = 1; chunk < chunks; ++chunk) {
       const Task task = plan.task(a, group * plan.num_chunks + chunk);
       const float* share = task.dq + r * task.dq_head + s * task.dq_row;
 #pragma omp simd
-      for (int64_t i = 0; i < a.head_dim; ++i) dq[i] = chunk == 0 ? share[i] : dq[i] + share[i];
+      for (int64_t i = 0; i < a.head_dim; ++i) sum[i] += share[i];
     }
+    T* dq = a.dq.at(first.b, s, first.g * a.heads_per_group() + r);
+#pragma omp simd
+    for (int64_t i = 0; i < a.head_dim; ++i) store(sum[i], dq + i);
   }
 }
 
 // No key was attended to.
-void clear_dq(const Backward& a) {
+template <typename T>
+void clear_dq(const Backward<T>& a) {
   for (int64_t b = 0; b < a.batch; ++b)
     for (int64_t s = 0; s < a.num_queries; ++s)
       for (int64_t h = 0; h < a.num_heads; ++h)
-        for (int64_t i = 0; i < a.head_dim; ++i) a.dq.at(b, s, h)[i] = 0;
+        for (int64_t i = 0; i < a.head_dim; ++i) a.dq.at(b, s, h)[i] = T();
 }
 
-}  // namespace
-
-void attention_backward(Stream& stream, const AttentionBackward& args) {
-  const Backward a = {.doutput = Heads(args.doutput),
-                      .q = Heads(args.q),
-                      .k = Heads(args.k),
-                      .v = Heads(args.v),
-                      .o = Heads(args.o),
-                      .dq = Heads(args.dq),
-                      .dk = Heads(args.dk),
-                      .dv = Heads(args.dv),
-                      .lse = Statistics(args.lse),
-                      .batch = args.q.size(0),
-                      .num_queries = args.q.size(1),
-                      .num_keys = args.k.size(1),
-                      .num_heads = args.q.size(2),
-                      .num_groups = args.k.size(2),
-                      .head_dim = args.q.size(3),
-                      .causal = args.mask == AttentionMask::kCausal,
-                      .scale = args.scale};
+template <typename T>
+void backward(Stream& stream, const AttentionBackward& args) {
+  const Backward<T> a = {.doutput = Heads<T>(args.doutput),
+                         .q = Heads<T>(args.q),
+                         .k = Heads<T>(args.k),
+                         .v = Heads<T>(args.v),
+                         .o = Heads<T>(args.o),
+                         .dq = Heads<T>(args.dq),
+                         .dk = Heads<T>(args.dk),
+                         .dv = Heads<T>(args.dv),
+                         .lse = Statistics(args.lse),
+                         .batch = args.q.size(0),
+                         .num_queries = args.q.size(1),
+                         .num_keys = args.k.size(1),
+                         .num_heads = args.q.size(2),
+                         .num_groups = args.k.size(2),
+                         .head_dim = args.q.size(3),
+                         .causal = args.mask == AttentionMask::kCausal,
+                         .scale = args.scale};
   if (a.num_keys == 0) return stream.recording() ? void() : clear_dq(a);
-  const Plan plan(stream, a);
+  const Plan<T> plan(stream, a);
   const int64_t num_groups = a.batch * a.num_groups, scratch_size = Scratch::size(a);
   const Tensor scratch =
       stream.workspace(DType::kF32, {plan.team, scratch_size}, "attention_backward");
@@ -293,6 +307,12 @@ void attention_backward(Stream& stream, const AttentionBackward& args) {
         add_shares(a, plan, i / a.heads_per_group(), i % a.heads_per_group());
     }
   }
+}
+
+}  // namespace
+
+void attention_backward(Stream& stream, const AttentionBackward& args) {
+  with_storage(args.q.dtype(), [&]<typename T>(T) { backward<T>(stream, args); });
 }
 
 }  // namespace nemo::kernels::NEMO_CPU_ISA

@@ -9,16 +9,14 @@ namespace nemo::kernels::NEMO_CPU_ISA {
 inline constexpr float kLog2E = 0x1.715476p0f;
 
 // A [B, S, H, D] view.
+template <typename T>
 struct Heads {
-  float* data;
+  T* data;
   int64_t batch, row, head;  // strides
 
   NEMO_INLINE explicit Heads(const Tensor& x)
-      : data(static_cast<float*>(x.raw())),
-        batch(x.stride(0)),
-        row(x.stride(1)),
-        head(x.stride(2)) {}
-  NEMO_INLINE float* at(int64_t b, int64_t s, int64_t h) const {
+      : data(static_cast<T*>(x.raw())), batch(x.stride(0)), row(x.stride(1)), head(x.stride(2)) {}
+  NEMO_INLINE T* at(int64_t b, int64_t s, int64_t h) const {
     return data + b * batch + s * row + h * head;
   }
 };

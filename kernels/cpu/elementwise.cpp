@@ -11,12 +11,23 @@ constexpr int64_t kGrain = 64;
 // sum_squares adds within chunks of this many elements, then the chunks in order.
 constexpr int64_t kChunk = 16384;
 
+// with_storage for elements that may be fp64.
+template <typename Body>
+void with_real(DType dtype, const Body& body) {
+  if (dtype == DType::kF64)
+    body(double());
+  else
+    with_storage(dtype, body);
+}
+
 template <typename T>
-void fill_with(Stream& stream, const Tensor& x, T value) {
+void fill_elements(Stream& stream, const Tensor& x, float value) {
+  T element;
+  store(value, &element);
   parallel_pieces(stream, x.numel(), kGrain, x.bytes(),
-                  [x = x.data<T>(), value](int64_t begin, int64_t end) {
+                  [x = x.data<T>(), element](int64_t begin, int64_t end) {
 #pragma omp simd
-                    for (int64_t i = begin; i < end; ++i) x[i] = value;
+                    for (int64_t i = begin; i < end; ++i) x[i] = element;
                   });
 }
 
@@ -43,7 +54,7 @@ void add_elements(Stream& stream, const Tensor& a, const Tensor& b, const Tensor
       stream, a.numel(), kGrain, 3 * a.bytes(),
       [a = a.data<T>(), b = b.data<T>(), out = out.data<T>()](int64_t begin, int64_t end) {
 #pragma omp simd
-        for (int64_t i = begin; i < end; ++i) out[i] = a[i] + b[i];
+        for (int64_t i = begin; i < end; ++i) store(load(a + i) + load(b + i), out + i);
       });
 }
 
@@ -60,26 +71,19 @@ double chunk_squares(const float* x, int64_t n) {
 }  // namespace
 
 void add(Stream& stream, const Tensor& a, const Tensor& b, const Tensor& out) {
-  if (a.dtype() == DType::kF64)
-    add_elements<double>(stream, a, b, out);
-  else
-    add_elements<float>(stream, a, b, out);
+  with_real(a.dtype(), [&]<typename T>(T) { add_elements<T>(stream, a, b, out); });
 }
 
 void fill(Stream& stream, const Tensor& x, float value) {
-  if (x.dtype() == DType::kF64)
-    fill_with(stream, x, static_cast<double>(value));
-  else
-    fill_with(stream, x, value);
+  with_real(x.dtype(), [&]<typename T>(T) { fill_elements<T>(stream, x, value); });
 }
 
 void convert(Stream& stream, const Tensor& from, const Tensor& to) {
-  if (from.dtype() == to.dtype())
-    copy_bytes(stream, from, to);
-  else if (from.dtype() == DType::kF32)
-    convert_elements<float, BFloat16>(stream, from, to);
-  else
-    convert_elements<BFloat16, float>(stream, from, to);
+  if (from.dtype() == to.dtype()) return copy_bytes(stream, from, to);
+  with_storage(from.dtype(), [&]<typename From>(From) {
+    with_storage(to.dtype(),
+                 [&]<typename To>(To) { convert_elements<From, To>(stream, from, to); });
+  });
 }
 
 void sum_squares(Stream& stream, const Tensor& x, const Tensor& sum) {

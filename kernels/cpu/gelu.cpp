@@ -40,17 +40,21 @@ void backward(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& d
 }  // namespace
 
 void gelu_forward(Stream& stream, const Tensor& x, Gelu kind, const Tensor& y) {
-  if (kind == Gelu::kTanh)
-    forward<Gelu::kTanh, float>(stream, x, y);
-  else
-    forward<Gelu::kExact, float>(stream, x, y);
+  with_storage(x.dtype(), [&]<typename T>(T) {
+    if (kind == Gelu::kTanh)
+      forward<Gelu::kTanh, T>(stream, x, y);
+    else
+      forward<Gelu::kExact, T>(stream, x, y);
+  });
 }
 
 void gelu_backward(Stream& stream, const Tensor& dy, const Tensor& x, Gelu kind, const Tensor& dx) {
-  if (kind == Gelu::kTanh)
-    backward<Gelu::kTanh, float>(stream, dy, x, dx);
-  else
-    backward<Gelu::kExact, float>(stream, dy, x, dx);
+  with_storage(x.dtype(), [&]<typename T>(T) {
+    if (kind == Gelu::kTanh)
+      backward<Gelu::kTanh, T>(stream, dy, x, dx);
+    else
+      backward<Gelu::kExact, T>(stream, dy, x, dx);
+  });
 }
 
 }  // namespace nemo::kernels::NEMO_CPU_ISA

@@ -9,7 +9,8 @@ namespace {
 template <typename T>
 struct ForwardRows {
   int64_t h;
-  const T *x, *weight, *bias;
+  const T* x;
+  const float *weight, *bias;
   float eps;
   T* y;
   float *mean, *rstd;
@@ -17,7 +18,8 @@ struct ForwardRows {
   // The variance takes a pass of its own over the cached row: mean(x^2) - mean(x)^2 would lose the
   // digits that matter. Not inlined: two copies of it may sum in two orders.
   [[gnu::noinline]] void normalize(int64_t t) const {
-    const T *row = x + t * h, *w = weight, *b = bias;
+    const T* row = x + t * h;
+    const float *w = weight, *b = bias;
     float total = 0;
 #pragma omp simd reduction(+ : total)
     for (int64_t j = 0; j < h; ++j) total += load(row + j);
@@ -28,8 +30,7 @@ struct ForwardRows {
     const float r = 1.0f / __builtin_sqrtf(squares / static_cast<float>(h) + eps);
     T* out = y + t * h;
 #pragma omp simd
-    for (int64_t j = 0; j < h; ++j)
-      store((load(row + j) - m) * r * load(w + j) + load(b + j), out + j);
+    for (int64_t j = 0; j < h; ++j) store((load(row + j) - m) * r * w[j] + b[j], out + j);
     mean[t] = m;
     rstd[t] = r;
   }
@@ -56,8 +57,8 @@ void add_forward_rows(int64_t begin, int64_t end, const T* x, const T* delta, T*
 template <typename T>
 struct BackwardRows {
   int64_t h;
-  const T *dy, *x, *weight;
-  const float *mean, *rstd;
+  const T *dy, *x;
+  const float *weight, *mean, *rstd;
   const T* dresidual;  // may be null
   T* dx;
 
@@ -74,14 +75,15 @@ struct BackwardRows {
 
   template <bool kResidual>
   void row(int64_t t, float* dweight, float* dbias) const {
-    const T *dy_row = dy + t * h, *x_row = x + t * h, *w = weight;
+    const T *dy_row = dy + t * h, *x_row = x + t * h;
+    const float* w = weight;
     const T* residual_row = kResidual ? dresidual + t * h : nullptr;
     T* dx_row = dx + t * h;
     const float m = mean[t], r = rstd[t];
     float sum_g = 0, sum_gn = 0;
 #pragma omp simd reduction(+ : sum_g, sum_gn)
     for (int64_t j = 0; j < h; ++j) {
-      const float g = load(dy_row + j) * load(w + j);
+      const float g = load(dy_row + j) * w[j];
       sum_g += g;
       sum_gn += g * ((load(x_row + j) - m) * r);
     }
@@ -93,7 +95,7 @@ struct BackwardRows {
       const float residual = kResidual ? load(residual_row + j) : 0.0f;
       dweight[j] += d * n;
       dbias[j] += d;
-      store(residual + r * (d * load(w + j) - mean_g - n * mean_gn), dx_row + j);
+      store(residual + r * (d * w[j] - mean_g - n * mean_gn), dx_row + j);
     }
   }
 };
@@ -102,43 +104,47 @@ struct BackwardRows {
 
 void layernorm_forward(Stream& stream, const Tensor& x, const Tensor& weight, const Tensor& bias,
                        float eps, const Tensor& y, const Tensor& mean, const Tensor& rstd) {
-  using T = float;
-  const ForwardRows<T> norm = {x.size(1), x.data<T>(), weight.data<T>(),   bias.data<T>(),
-                               eps,       y.data<T>(), mean.data<float>(), rstd.data<float>()};
-  parallel_pieces(stream, x.size(0), 1, 2 * x.bytes(), norm);
+  with_storage(x.dtype(), [&]<typename T>(T) {
+    const ForwardRows<T> norm = {x.size(1), x.data<T>(), weight.data<float>(), bias.data<float>(),
+                                 eps,       y.data<T>(), mean.data<float>(),   rstd.data<float>()};
+    parallel_pieces(stream, x.size(0), 1, 2 * x.bytes(), norm);
+  });
 }
 
 void add_layernorm_forward(Stream& stream, const Tensor& x, const Tensor& delta,
                            const Tensor& weight, const Tensor& bias, float eps, const Tensor& sum,
                            const Tensor& y, const Tensor& mean, const Tensor& rstd) {
-  using T = float;
-  const ForwardRows<T> norm = {x.size(1), sum.data<T>(), weight.data<T>(),   bias.data<T>(),
-                               eps,       y.data<T>(),   mean.data<float>(), rstd.data<float>()};
-  parallel_pieces(
-      stream, x.size(0), 1, 4 * x.bytes(),
-      [&norm, x = x.data<T>(), delta = delta.data<T>(), sum = sum.data<T>()](
-          int64_t begin, int64_t end) { add_forward_rows(begin, end, x, delta, sum, norm); });
+  with_storage(x.dtype(), [&]<typename T>(T) {
+    const ForwardRows<T> norm = {
+        x.size(1), sum.data<T>(), weight.data<float>(), bias.data<float>(),
+        eps,       y.data<T>(),   mean.data<float>(),   rstd.data<float>()};
+    parallel_pieces(
+        stream, x.size(0), 1, 4 * x.bytes(),
+        [&norm, x = x.data<T>(), delta = delta.data<T>(), sum = sum.data<T>()](
+            int64_t begin, int64_t end) { add_forward_rows(begin, end, x, delta, sum, norm); });
+  });
 }
 
 void layernorm_backward(Stream& stream, const LayerNormBackward& args) {
-  using T = float;
   const int64_t rows = args.x.size(0), h = args.x.size(1);
   const int64_t parts = num_row_parts(rows);
   const Tensor partial_weight = stream.workspace(DType::kF32, {parts, h}, "layernorm_dweight");
   const Tensor partial_bias = stream.workspace(DType::kF32, {parts, h}, "layernorm_dbias");
   float *weight_sums = partial_weight.data<float>(), *bias_sums = partial_bias.data<float>();
-  const BackwardRows<T> backward = {h,
-                                    args.dy.data<T>(),
-                                    args.x.data<T>(),
-                                    args.weight.data<T>(),
-                                    args.mean.data<float>(),
-                                    args.rstd.data<float>(),
-                                    args.dresidual ? args.dresidual.data<T>() : nullptr,
-                                    args.dx.data<T>()};
-  parallel_pieces(stream, parts, 1, 4 * args.x.bytes(), [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part)
-      backward(row_part_begin(rows, parts, part), row_part_begin(rows, parts, part + 1),
-               weight_sums + part * h, bias_sums + part * h);
+  with_storage(args.x.dtype(), [&]<typename T>(T) {
+    const BackwardRows<T> backward = {h,
+                                      args.dy.data<T>(),
+                                      args.x.data<T>(),
+                                      args.weight.data<float>(),
+                                      args.mean.data<float>(),
+                                      args.rstd.data<float>(),
+                                      args.dresidual ? args.dresidual.data<T>() : nullptr,
+                                      args.dx.data<T>()};
+    parallel_pieces(stream, parts, 1, 4 * args.x.bytes(), [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part)
+        backward(row_part_begin(rows, parts, part), row_part_begin(rows, parts, part + 1),
+                 weight_sums + part * h, bias_sums + part * h);
+    });
   });
   add_partial_rows(stream, weight_sums, parts, h, args.dweight.data<float>(),
                    args.accumulate_dweight);

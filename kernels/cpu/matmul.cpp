@@ -2,6 +2,7 @@
 
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/row_parts.h"
+#include "kernels/functors/storage.h"
 
 namespace nemo::kernels::NEMO_CPU_ISA {
 namespace {
@@ -14,12 +15,13 @@ Matrix<float> transposed(const Tensor& x) {
 }
 
 // sums[n] = sum over rows [begin, end) of dy[:, n].
-void sum_rows(const float* dy, int64_t stride, int64_t begin, int64_t end, int64_t n, float* sums) {
+template <typename T>
+void sum_rows(const T* dy, int64_t stride, int64_t begin, int64_t end, int64_t n, float* sums) {
   for (int64_t j = 0; j < n; ++j) sums[j] = 0;
   for (int64_t t = begin; t < end; ++t) {
-    const float* row = dy + t * stride;
+    const T* row = dy + t * stride;
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) sums[j] += row[j];
+    for (int64_t j = 0; j < n; ++j) sums[j] += load(row + j);
   }
 }
 
@@ -47,13 +49,15 @@ void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool a
   const int64_t rows = dy.size(0), n = dy.size(1), stride = dy.stride(0);
   const int64_t parts = num_row_parts(rows);
   const Tensor partial = stream.workspace(DType::kF32, {parts, n}, "bias_backward");
-  parallel_pieces(
-      stream, parts, 1, dy.bytes(),
-      [=, dy = dy.data<float>(), sums = partial.data<float>()](int64_t begin, int64_t end) {
-        for (int64_t part = begin; part < end; ++part)
-          sum_rows(dy, stride, row_part_begin(rows, parts, part),
-                   row_part_begin(rows, parts, part + 1), n, sums + part * n);
-      });
+  with_storage(dy.dtype(), [&]<typename T>(T) {
+    parallel_pieces(
+        stream, parts, 1, dy.bytes(),
+        [=, dy = dy.data<T>(), sums = partial.data<float>()](int64_t begin, int64_t end) {
+          for (int64_t part = begin; part < end; ++part)
+            sum_rows(dy, stride, row_part_begin(rows, parts, part),
+                     row_part_begin(rows, parts, part + 1), n, sums + part * n);
+        });
+  });
   add_partial_rows(stream, partial.data<float>(), parts, n, dbias.data<float>(), accumulate);
 }
 

@@ -28,27 +28,28 @@ void sum_row(const T* x, const int32_t* index, int64_t k, int64_t h, T* out) {
 }  // namespace
 
 void gather_rows(Stream& stream, const Tensor& x, const Tensor& index, const Tensor& out) {
-  using T = float;
-  parallel_pieces(
-      stream, out.size(0), 1, 2 * out.bytes(),
-      [h = out.size(1), bytes = static_cast<size_t>(out.size(1)) * sizeof(T), x = x.data<T>(),
-       index = index.data<int32_t>(), out = out.data<T>()](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r)
-          if (index[r] < 0)
-            __builtin_memset(out + r * h, 0, bytes);
-          else
-            __builtin_memcpy(out + r * h, x + index[r] * h, bytes);
-      });
+  const int64_t row_bytes = out.size(1) * size_of(out.dtype());
+  parallel_pieces(stream, out.size(0), 1, 2 * out.bytes(),
+                  [bytes = static_cast<size_t>(row_bytes), row_bytes,
+                   x = static_cast<const char*>(x.raw()), index = index.data<int32_t>(),
+                   out = static_cast<char*>(out.raw())](int64_t begin, int64_t end) {
+                    for (int64_t r = begin; r < end; ++r)
+                      if (index[r] < 0)
+                        __builtin_memset(out + r * row_bytes, 0, bytes);
+                      else
+                        __builtin_memcpy(out + r * row_bytes, x + index[r] * row_bytes, bytes);
+                  });
 }
 
 void sum_rows(Stream& stream, const Tensor& x, const Tensor& index, const Tensor& out) {
-  using T = float;
-  parallel_pieces(stream, out.size(0), 1, (index.size(1) + 1) * out.bytes(),
-                  [h = out.size(1), k = index.size(1), x = x.data<T>(),
-                   index = index.data<int32_t>(), out = out.data<T>()](int64_t begin, int64_t end) {
-                    for (int64_t t = begin; t < end; ++t)
-                      sum_row(x, index + t * k, k, h, out + t * h);
-                  });
+  with_storage(x.dtype(), [&]<typename T>(T) {
+    parallel_pieces(
+        stream, out.size(0), 1, (index.size(1) + 1) * out.bytes(),
+        [h = out.size(1), k = index.size(1), x = x.data<T>(), index = index.data<int32_t>(),
+         out = out.data<T>()](int64_t begin, int64_t end) {
+          for (int64_t t = begin; t < end; ++t) sum_row(x, index + t * k, k, h, out + t * h);
+        });
+  });
 }
 
 }  // namespace nemo::kernels::NEMO_CPU_ISA

@@ -1,6 +1,7 @@
 #include "kernels/strided.h"
 
 #include "kernels/cpu/team.h"
+#include "kernels/functors/storage.h"
 
 namespace nemo::kernels::NEMO_CPU_ISA {
 namespace {
@@ -30,19 +31,28 @@ struct Rows {
   }
 };
 
-template <bool kAdd>
-void assign(Stream& stream, const Tensor& from, const Tensor& to) {
+template <bool kAdd, typename From, typename To>
+void assign_rows(Stream& stream, const Tensor& from, const Tensor& to) {
   const Rows rows(from, to);
   parallel_pieces(
-      stream, rows.count(), 1, (kAdd ? 3 : 2) * from.bytes(),
-      [&rows, source = from.data<float>(), target = to.data<float>()](int64_t begin, int64_t end) {
+      stream, rows.count(), 1, from.bytes() + (kAdd ? 2 : 1) * to.bytes(),
+      [&rows, source = from.data<From>(), target = to.data<To>()](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
-          const float* x = source + rows.offset(rows.from, row);
-          float* y = target + rows.offset(rows.to, row);
+          const From* x = source + rows.offset(rows.from, row);
+          To* y = target + rows.offset(rows.to, row);
 #pragma omp simd
-          for (int64_t i = 0; i < rows.length; ++i) y[i] = kAdd ? y[i] + x[i] : x[i];
+          for (int64_t i = 0; i < rows.length; ++i)
+            store(kAdd ? load(y + i) + load(x + i) : load(x + i), y + i);
         }
       });
+}
+
+template <bool kAdd>
+void assign(Stream& stream, const Tensor& from, const Tensor& to) {
+  with_storage(from.dtype(), [&]<typename From>(From) {
+    with_storage(to.dtype(),
+                 [&]<typename To>(To) { assign_rows<kAdd, From, To>(stream, from, to); });
+  });
 }
 
 }  // namespace

@@ -74,20 +74,24 @@ float* data_or_null(const Tensor& tensor) {
 }  // namespace
 
 void swiglu_forward(Stream& stream, const Tensor& gate_up, const Tensor& scale, const Tensor& y) {
-  using T = float;
-  const Forward<T> forward = {y.size(1), gate_up.data<T>(), data_or_null(scale), y.data<T>()};
-  parallel_pieces(stream, y.size(0), 1, 3 * y.bytes(), [&forward](int64_t begin, int64_t end) {
-    forward.scale ? forward.rows<true>(begin, end) : forward.rows<false>(begin, end);
+  with_storage(y.dtype(), [&]<typename T>(T) {
+    const Forward<T> forward = {y.size(1), gate_up.data<T>(), data_or_null(scale), y.data<T>()};
+    parallel_pieces(stream, y.size(0), 1, 3 * y.bytes(), [&forward](int64_t begin, int64_t end) {
+      forward.scale ? forward.template rows<true>(begin, end)
+                    : forward.template rows<false>(begin, end);
+    });
   });
 }
 
 void swiglu_backward(Stream& stream, const Tensor& dy, const Tensor& gate_up, const Tensor& scale,
                      const Tensor& dgate_up, const Tensor& dscale) {
-  using T = float;
-  const Backward<T> backward = {dy.size(1),          dy.data<T>(),       gate_up.data<T>(),
-                                data_or_null(scale), dgate_up.data<T>(), data_or_null(dscale)};
-  parallel_pieces(stream, dy.size(0), 1, 5 * dy.bytes(), [&backward](int64_t begin, int64_t end) {
-    backward.scale ? backward.rows<true>(begin, end) : backward.rows<false>(begin, end);
+  with_storage(dy.dtype(), [&]<typename T>(T) {
+    const Backward<T> backward = {dy.size(1),          dy.data<T>(),       gate_up.data<T>(),
+                                  data_or_null(scale), dgate_up.data<T>(), data_or_null(dscale)};
+    parallel_pieces(stream, dy.size(0), 1, 5 * dy.bytes(), [&backward](int64_t begin, int64_t end) {
+      backward.scale ? backward.template rows<true>(begin, end)
+                     : backward.template rows<false>(begin, end);
+    });
   });
 }
 

@@ -1,11 +1,11 @@
 // What matrix products and attention compute with: sums of products in a tile of registers, and the
-// packing of blocks of rows for it. All operands are fp32 that stays in the first two caches.
+// packing of blocks of rows for it. Operands are fp32 that stays in the first two caches.
 #pragma once
 
 #include <cstdint>
 #include <utility>
 
-#include "kernels/functors/inline.h"
+#include "kernels/functors/storage.h"
 
 namespace nemo::kernels::NEMO_CPU_ISA {
 
@@ -37,6 +37,22 @@ NEMO_INLINE Vector load_vector(const float* p) {
 }
 NEMO_INLINE void store_vector(Vector x, float* p) {
   *reinterpret_cast<VectorInMemory*>(p) = x;
+}
+
+// Of what is stored in 16 bits.
+template <typename T>
+NEMO_INLINE Vector load_vector(const T* p) {
+  float x[kLanes];
+#pragma omp simd
+  for (int lane = 0; lane < kLanes; ++lane) x[lane] = load(p + lane);
+  return load_vector(static_cast<const float*>(x));
+}
+template <typename T>
+NEMO_INLINE void store_vector(Vector value, T* p) {
+  float x[kLanes];
+  store_vector(value, static_cast<float*>(x));
+#pragma omp simd
+  for (int lane = 0; lane < kLanes; ++lane) store(x[lane], p + lane);
 }
 
 // Element (i, k) of a left operand is data[i * row + k * col].
@@ -122,14 +138,15 @@ void multiply(int64_t rows, LeftOperand a, RightOperand b, int64_t depth, float*
 }
 
 // to[rows, cols] = factor * from, zeros up to the end of a row of `to`.
-inline void copy_rows(const float* from, int64_t from_row, int64_t rows, int64_t cols, float factor,
-                      float* to, int64_t to_row) {
+template <typename From>
+void copy_rows(const From* from, int64_t from_row, int64_t rows, int64_t cols, float factor,
+               float* to, int64_t to_row) {
   // Rows may be pages apart, where no hardware sees the next one coming.
   constexpr int64_t kAhead = 4, kLine = 16;
   for (int64_t i = 0; i < rows; ++i, from += from_row, to += to_row) {
     for (int64_t j = 0; j < cols; j += kLine) __builtin_prefetch(from + kAhead * from_row + j);
 #pragma omp simd
-    for (int64_t j = 0; j < cols; ++j) to[j] = factor * from[j];
+    for (int64_t j = 0; j < cols; ++j) to[j] = factor * load(from + j);
     for (int64_t j = cols; j < to_row; ++j) to[j] = 0;
   }
 }
@@ -153,12 +170,13 @@ NEMO_INLINE void transpose_vectors(Vector (&x)[kLanes]) {
 }
 
 // to[j, i] = factor * from[i, j] for i < rows, j < cols.
-inline void copy_transposed(const float* from, int64_t from_row, int64_t rows, int64_t cols,
-                            float factor, float* to, int64_t to_row) {
+template <typename From, typename To>
+void copy_transposed(const From* from, int64_t from_row, int64_t rows, int64_t cols, float factor,
+                     To* to, int64_t to_row) {
   for (int64_t i = 0; i < rows; i += kLanes)
     for (int64_t j = 0; j < cols; j += kLanes) {
-      const float* block = from + i * from_row + j;
-      float* transposed = to + j * to_row + i;
+      const From* block = from + i * from_row + j;
+      To* transposed = to + j * to_row + i;
       if (i + kLanes <= rows && j + kLanes <= cols) {
         Vector x[kLanes];
 #pragma GCC unroll 16
@@ -169,7 +187,7 @@ inline void copy_transposed(const float* from, int64_t from_row, int64_t rows, i
       } else {
         for (int64_t r = 0; r < kLanes && i + r < rows; ++r)
           for (int64_t c = 0; c < kLanes && j + c < cols; ++c)
-            transposed[c * to_row + r] = factor * block[r * from_row + c];
+            store(factor * load(block + r * from_row + c), transposed + c * to_row + r);
       }
     }
 }

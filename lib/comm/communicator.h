@@ -74,8 +74,8 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // All labels are literals. Reductions take fp32, bf16 (sums in fp32, rounded once), fp64, int32
-  // and int64; a NaN is the maximum of whatever it meets. Copies take every dtype.
+  // All labels are literals. Reductions take fp32, bf16 and fp16 (sums in fp32, rounded once),
+  // fp64, int32 and int64; a NaN is the maximum of whatever it meets. Copies take every dtype.
 
   // buffer <- reduction over the ranks of buffer, in place.
   virtual Work all_reduce(const Tensor& buffer, ReduceOp op, const char* label) = 0;

@@ -12,7 +12,8 @@ void check_contiguous(const char* op, const Tensor& tensor, const char* label) {
 }
 
 void check_reducible(const char* op, const Tensor& tensor, const char* label) {
-  constexpr DType kReducible[] = {DType::kF32, DType::kBF16, DType::kF64, DType::kI32, DType::kI64};
+  constexpr DType kReducible[] = {DType::kF32, DType::kBF16, DType::kF16,
+                                  DType::kF64, DType::kI32,  DType::kI64};
   NEMO_CHECK(std::ranges::find(kReducible, tensor.dtype()) != std::end(kReducible),
              "[{} \"{}\"] cannot reduce {}", op, label, to_string(tensor.dtype()));
 }

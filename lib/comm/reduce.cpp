@@ -31,6 +31,9 @@ T widen(T x) {
 float widen(BFloat16 x) {
   return to_float(x);
 }
+float widen(Float16 x) {
+  return to_float(x);
+}
 
 // sum = a op b
 template <typename Op, typename Wide, typename T>
@@ -57,6 +60,11 @@ const T* narrow(const T* sum, T*, int64_t) {
 }
 const BFloat16* narrow(const float* __restrict sum, BFloat16* __restrict rounded, int64_t count) {
   for (int64_t i = 0; i < count; ++i) rounded[i] = to_bfloat16(sum[i]);
+  return rounded;
+}
+
+const Float16* narrow(const float* __restrict sum, Float16* __restrict rounded, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) rounded[i] = to_float16(sum[i]);
   return rounded;
 }
 
@@ -132,6 +140,8 @@ void reduce(DType dtype, ReduceOp op, std::span<const std::byte* const> inputs,
       return reduce_with<float>(op, inputs, outputs, count);
     case DType::kBF16:
       return reduce_with<BFloat16>(op, inputs, outputs, count);
+    case DType::kF16:
+      return reduce_with<Float16>(op, inputs, outputs, count);
     case DType::kF64:
       return reduce_with<double>(op, inputs, outputs, count);
     case DType::kI32:

@@ -46,6 +46,33 @@ constexpr BFloat16 to_bfloat16(float x) {
   return {static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// Storage of one IEEE binary16 number; arithmetic happens in fp32.
+struct Float16 {
+  uint16_t bits;
+};
+
+// Both directions by selects alone, so that loops over them vectorise.
+constexpr float to_float(Float16 x) {
+  const uint32_t magnitude = (x.bits & 0x7fffu) << 13;
+  // Moves the exponent, subnormal numbers included; infinity and NaN have one of their own.
+  const uint32_t scaled = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
+  const uint32_t bits = magnitude >= 0x0f800000u ? magnitude | 0x7f800000u : scaled;
+  return std::bit_cast<float>(bits | (x.bits & 0x8000u) << 16);
+}
+
+// Round to nearest even, from 65520 on to infinity; a NaN stays a (quiet) NaN.
+constexpr Float16 to_float16(float x) {
+  const uint32_t all = std::bit_cast<uint32_t>(x), magnitude = all & 0x7fffffffu;
+  const uint32_t normal = (magnitude + 0xc8000fffu + ((magnitude >> 13) & 1u)) >> 13;
+  // Next to 0.5 the spacing of fp32 is that of subnormal fp16.
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  const uint32_t large = magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u;
+  const uint32_t finite = magnitude < 0x38800000u ? subnormal : normal;
+  const uint32_t bits = magnitude >= 0x47800000u ? large : finite;
+  return {static_cast<uint16_t>(bits | (all & 0x80000000u) >> 16)};
+}
+
 template <typename T>
 struct DTypeOf;
 template <>
@@ -55,6 +82,10 @@ struct DTypeOf<float> {
 template <>
 struct DTypeOf<BFloat16> {
   static constexpr DType kValue = DType::kBF16;
+};
+template <>
+struct DTypeOf<Float16> {
+  static constexpr DType kValue = DType::kF16;
 };
 template <>
 struct DTypeOf<double> {

@@ -14,8 +14,8 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Rows [begin, begin + S) of a longer sequence, and heads among others: what the ring merges into.
 struct Strided {
   Tensor all_o, all_lse, o, lse;
-  Strided(Stream& stream, const Shape& s, uint64_t seed)
-      : all_o(poisoned(stream, {s[0], s[1] + 5, s[2] + 3, s[3]})),
+  Strided(Stream& stream, const Shape& s, uint64_t seed, DType storage = DType::kF32)
+      : all_o(poisoned(stream, {s[0], s[1] + 5, s[2] + 3, s[3]}, storage)),
         all_lse(poisoned(stream, {s[0], s[2], s[1] + 5})),
         o(all_o.slice(1, 5, s[1] + 5).slice(2, 1, s[2] + 1)),
         lse(all_lse.slice(2, 5, s[1] + 5)) {
@@ -58,13 +58,13 @@ const Shape kShapes[] = {{0, 3, 2, 4}, {1, 1, 1, 1}, {2, 5, 3, 7}, {2, 61, 6, 48
 }  // namespace
 
 TEST_CASE("attention_merge equals the formulas and touches nothing beside its rows") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Shape& shape : kShapes) {
       CAPTURE(shape.to_string());
-      const Strided whole(stream, shape, 1), part(stream, shape, 5);
+      const Strided whole(stream, shape, 1, storage), part(stream, shape, 5, storage);
       const Reference expected = refer(shape, whole, part);
       kernels::attention_merge(stream, part.o, part.lse, whole.o, whole.lse);
-      CHECK(max_relative_error(whole.o, expected.o) < 3e-7);
+      CHECK(max_relative_error(whole.o, expected.o) < 3e-7 + rounding(storage));
       CHECK(max_relative_error(whole.lse, expected.lse) < 3e-7);
       CHECK(whole.surroundings_are_untouched());
       CHECK(part.surroundings_are_untouched());

@@ -70,23 +70,24 @@ Gradients reference(const std::vector<double>& dy, const std::vector<double>& x,
 }
 
 // A row far from zero would lose its variance in E[x^2] - E[x]^2.
-Tensor make_x(Stream& stream, const Shape& shape) {
-  const Tensor x = random_tensor(stream, shape, 1, 3);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] += i / shape[1] % 2 ? 50.0f : 0.0f;
+Tensor make_x(Stream& stream, const Shape& shape, DType storage = DType::kF32) {
+  const Tensor x = random_tensor(stream, shape, 1, 3, storage);
+  int64_t i = 0;
+  for_each_element<float>(x, [&](float& value) { value += i++ / shape[1] % 2 ? 50.0f : 0.0f; });
   return x;
 }
 
 struct Case {
   Tensor x, weight, dy, residual, mean, rstd;
 
-  Case(Stream& stream, const Shape& shape)
-      : x(make_x(stream, shape)),
+  Case(Stream& stream, const Shape& shape, DType storage = DType::kF32)
+      : x(make_x(stream, shape, storage)),
         weight(random_tensor(stream, {shape[1]}, 2)),
-        dy(random_tensor(stream, shape, 3)),
-        residual(random_tensor(stream, shape, 4)),
+        dy(random_tensor(stream, shape, 3, 1, storage)),
+        residual(random_tensor(stream, shape, 4, 1, storage)),
         mean(poisoned(stream, {shape[0]})),
         rstd(poisoned(stream, {shape[0]})) {
-    const Tensor bias = random_tensor(stream, {shape[1]}, 5), y = poisoned(stream, shape);
+    const Tensor bias = random_tensor(stream, {shape[1]}, 5), y = poisoned(stream, shape, storage);
     kernels::layernorm_forward(stream, x, weight, bias, kEps, y, mean, rstd);
   }
 
@@ -109,16 +110,16 @@ struct Case {
 }  // namespace
 
 TEST_CASE("layernorm forward equals the formula") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Shape& shape : kSizes) {
-      const Tensor x = make_x(stream, shape), y = poisoned(stream, shape);
-      const Tensor weight = random_tensor(stream, {shape[1]}, 2);
-      const Tensor bias = random_tensor(stream, {shape[1]}, 3);
+      const Tensor x = make_x(stream, shape, storage), y = poisoned(stream, shape, storage);
+      const Tensor weight = random_tensor(stream, {shape[1]}, 2, 1, storage);
+      const Tensor bias = random_tensor(stream, {shape[1]}, 3, 1, storage);
       const Tensor mean = poisoned(stream, {shape[0]}), rstd = poisoned(stream, {shape[0]});
       kernels::layernorm_forward(stream, x, weight, bias, kEps, y, mean, rstd);
       const Statistics expected = statistics(to_doubles(x), shape[1]);
-      CHECK(max_relative_error(
-                y, reference_y(to_doubles(x), to_doubles(weight), to_doubles(bias))) < 1e-5);
+      CHECK(max_relative_error(y, reference_y(to_doubles(x), to_doubles(weight),
+                                              to_doubles(bias))) < 1e-5 + rounding(storage));
       CHECK(max_relative_error(mean, expected.mean) < kTolerance);
       CHECK(max_relative_error(rstd, expected.rstd) < kTolerance);
     }
@@ -126,17 +127,19 @@ TEST_CASE("layernorm forward equals the formula") {
 }
 
 TEST_CASE("add_layernorm is an addition and a norm, and sum may alias either term") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Shape& shape : kSizes) {
-      const Tensor x = make_x(stream, shape), delta = random_tensor(stream, shape, 2);
+      const Tensor x = make_x(stream, shape, storage),
+                   delta = random_tensor(stream, shape, 2, 1, storage);
       const Tensor weight = random_tensor(stream, {shape[1]}, 3);
       const Tensor bias = random_tensor(stream, {shape[1]}, 4);
-      const Tensor sum = poisoned(stream, shape), y = poisoned(stream, shape);
+      const Tensor sum = poisoned(stream, shape, storage), y = poisoned(stream, shape, storage);
       const Tensor mean = poisoned(stream, {shape[0]}), rstd = poisoned(stream, {shape[0]});
       kernels::add_layernorm_forward(stream, x, delta, weight, bias, kEps, sum, y, mean, rstd);
-      CHECK(max_relative_error(sum, sum_of(to_doubles(x), to_doubles(delta))) < 1e-7);
+      CHECK(max_relative_error(sum, sum_of(to_doubles(x), to_doubles(delta))) <
+            1e-7 + rounding(storage));
 
-      const Tensor plain_y = poisoned(stream, shape);
+      const Tensor plain_y = poisoned(stream, shape, storage);
       const Tensor plain_mean = poisoned(stream, {shape[0]});
       const Tensor plain_rstd = poisoned(stream, {shape[0]});
       kernels::layernorm_forward(stream, sum, weight, bias, kEps, plain_y, plain_mean, plain_rstd);
@@ -146,7 +149,7 @@ TEST_CASE("add_layernorm is an addition and a norm, and sum may alias either ter
 
       for (int aliased : {0, 1}) {
         const Tensor a = copy_of(stream, x), b = copy_of(stream, delta), out = aliased ? b : a;
-        const Tensor again = poisoned(stream, shape);
+        const Tensor again = poisoned(stream, shape, storage);
         kernels::add_layernorm_forward(stream, a, b, weight, bias, kEps, out, again, mean, rstd);
         CHECK(same_bits(out, sum));
         CHECK(same_bits(again, y));
@@ -156,24 +159,26 @@ TEST_CASE("add_layernorm is an addition and a norm, and sum may alias either ter
 }
 
 TEST_CASE("layernorm backward equals the formula, with and without residual, = and +=") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Shape& shape : kSizes) {
-      const Case c(stream, shape);
+      const Case c(stream, shape, storage);
       const Gradients expected = reference(to_doubles(c.dy), to_doubles(c.x), to_doubles(c.weight));
-      const Tensor dx = poisoned(stream, shape);
+      const Tensor dx = poisoned(stream, shape, storage);
       const Tensor dweight = poisoned(stream, {shape[1]}), dbias = poisoned(stream, {shape[1]});
       kernels::layernorm_backward(stream, c.backward(dx, dweight, dbias));
-      CHECK(max_relative_error(dx, expected.dx) < 1e-5);
+      CHECK(max_relative_error(dx, expected.dx) < 1e-5 + rounding(storage));
       CHECK(max_relative_error(dweight, expected.dweight) < 1e-5);
       CHECK(max_relative_error(dbias, expected.dbias) < kTolerance);
 
-      const Tensor with_residual = poisoned(stream, shape), sum = copy_of(stream, c.weight);
+      const Tensor with_residual = poisoned(stream, shape, storage),
+                   sum = copy_of(stream, c.weight);
       const Tensor assigned = poisoned(stream, {shape[1]});
       kernels::LayerNormBackward args = c.backward(with_residual, sum, assigned);
       args.dresidual = c.residual;
       args.accumulate_dweight = true;
       kernels::layernorm_backward(stream, args);
-      CHECK(max_relative_error(with_residual, sum_of(expected.dx, to_doubles(c.residual))) < 1e-5);
+      CHECK(max_relative_error(with_residual, sum_of(expected.dx, to_doubles(c.residual))) <
+            1e-5 + rounding(storage));
       CHECK(max_relative_error(sum, sum_of(expected.dweight, to_doubles(c.weight))) < 1e-5);
       CHECK(same_bits(assigned, dbias));
 

@@ -47,8 +47,8 @@ std::vector<double> column_sums(const std::vector<double>& values, int64_t num_c
 // Columns [3, 3 + cols) of a wider poisoned matrix.
 struct View {
   Tensor wide, view;
-  View(Stream& stream, int64_t rows, int64_t cols)
-      : wide(poisoned(stream, {rows, cols + 5})), view(wide.slice(1, 3, 3 + cols)) {}
+  View(Stream& stream, int64_t rows, int64_t cols, DType storage = DType::kF32)
+      : wide(poisoned(stream, {rows, cols + 5}, storage)), view(wide.slice(1, 3, 3 + cols)) {}
   bool surroundings_are_untouched() const {
     return is_still_poisoned(wide.slice(1, 0, 3)) &&
            is_still_poisoned(wide.slice(1, wide.size(1) - 2, wide.size(1)));
@@ -60,12 +60,12 @@ struct Linear {
   View x, w, dy;
   Tensor bias;
   std::vector<double> x0, w0, dy0, bias0;
-  Linear(Stream& stream, const Sizes& s)
-      : x(stream, s.m, s.k), w(stream, s.n, s.k), dy(stream, s.m, s.n) {
+  Linear(Stream& stream, const Sizes& s, DType storage = DType::kF32)
+      : x(stream, s.m, s.k, storage), w(stream, s.n, s.k, storage), dy(stream, s.m, s.n, storage) {
     fill_random(x.view, 1);
     fill_random(w.view, 2);
     fill_random(dy.view, 3);
-    bias = random_tensor(stream, {s.n}, 4);
+    bias = random_tensor(stream, {s.n}, 4, 1, storage);
     x0 = to_doubles(x.view), w0 = to_doubles(w.view), dy0 = to_doubles(dy.view);
     bias0 = to_doubles(bias);
   }
@@ -74,32 +74,33 @@ struct Linear {
 }  // namespace
 
 TEST_CASE("matmul forward equals the formula, with and without bias") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Sizes& s : kSizes) {
-      const Linear linear(stream, s);
+      const Linear linear(stream, s, storage);
       std::vector<double> expected =
           product(s.m, s.n, s.k, matrix(linear.x0, s.k), transpose(linear.w0, s.k));
-      const View y(stream, s.m, s.n);
+      const View y(stream, s.m, s.n, storage);
       kernels::matmul_forward(stream, linear.x.view, linear.w.view, Tensor(), y.view);
-      CHECK(max_relative_error(y.view, expected) < kTolerance);
+      CHECK(max_relative_error(y.view, expected) < kTolerance + rounding(storage));
 
       for (size_t i = 0; i < expected.size(); ++i) expected[i] += linear.bias0[i % s.n];
       poison(y.view);
       kernels::matmul_forward(stream, linear.x.view, linear.w.view, linear.bias, y.view);
-      CHECK(max_relative_error(y.view, expected) < kTolerance);
+      CHECK(max_relative_error(y.view, expected) < kTolerance + rounding(storage));
       CHECK(y.surroundings_are_untouched());
     }
   });
 }
 
 TEST_CASE("matmul backward equals the formulas, = and +=") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Sizes& s : kSizes) {
-      const Linear linear(stream, s);
-      const View dx(stream, s.m, s.k), dw(stream, s.n, s.k);
+      const Linear linear(stream, s, storage);
+      const View dx(stream, s.m, s.k, storage), dw(stream, s.n, s.k);
       kernels::matmul_backward_input(stream, linear.dy.view, linear.w.view, dx.view);
-      CHECK(max_relative_error(dx.view, product(s.m, s.k, s.n, matrix(linear.dy0, s.n),
-                                                matrix(linear.w0, s.k))) < kTolerance);
+      CHECK(max_relative_error(
+                dx.view, product(s.m, s.k, s.n, matrix(linear.dy0, s.n), matrix(linear.w0, s.k))) <
+            kTolerance + rounding(storage));
       CHECK(dx.surroundings_are_untouched());
 
       const std::vector<double> expected =
@@ -115,10 +116,31 @@ TEST_CASE("matmul backward equals the formulas, = and +=") {
   });
 }
 
+TEST_CASE("a linear layer takes tensors of any storage beside each other") {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
+    const Sizes s = {17, 33, 65};
+    const Tensor x = random_tensor(stream, {s.m, s.k}, 1, 1, storage),
+                 w = random_tensor(stream, {s.n, s.k}, 2),
+                 dy = random_tensor(stream, {s.m, s.n}, 3);
+    const Tensor y = poisoned(stream, {s.m, s.n}), dx = poisoned(stream, {s.m, s.k}, storage),
+                 dw = poisoned(stream, {s.n, s.k});
+    const std::vector<double> x0 = to_doubles(x), w0 = to_doubles(w), dy0 = to_doubles(dy);
+    kernels::matmul_forward(stream, x, w, Tensor(), y);
+    CHECK(max_relative_error(y, product(s.m, s.n, s.k, matrix(x0, s.k), transpose(w0, s.k))) <
+          kTolerance);
+    kernels::matmul_backward_input(stream, dy, w, dx);
+    CHECK(max_relative_error(dx, product(s.m, s.k, s.n, matrix(dy0, s.n), matrix(w0, s.k))) <
+          kTolerance + rounding(storage));
+    kernels::matmul_backward_weight(stream, dy, x, dw, false);
+    CHECK(max_relative_error(dw, product(s.n, s.k, s.m, transpose(dy0, s.n), matrix(x0, s.k))) <
+          kTolerance);
+  });
+}
+
 TEST_CASE("bias backward sums the rows, = and +=") {
-  on_every_stream([](Stream& stream) {
+  on_every_stream_and_storage([](Stream& stream, DType storage) {
     for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{5, 3, 1}, Sizes{301, 515, 1}}) {
-      const Linear linear(stream, s);
+      const Linear linear(stream, s, storage);
       const std::vector<double> expected = column_sums(linear.dy0, s.n);
       const Tensor dbias = poisoned(stream, {s.n}), sum = random_tensor(stream, {s.n}, 5);
       kernels::bias_backward(stream, linear.dy.view, dbias, false);
@@ -244,11 +266,13 @@ TEST_CASE("matmul refuses shapes and dtypes that do not fit") {
   Stream stream(arena, 1, CpuIsa::kV3);
   const Tensor x = poisoned(stream, {2, 3}), w = poisoned(stream, {4, 3}),
                y = poisoned(stream, {2, 4});
-  const Tensor bias = poisoned(stream, {3}), bf16 = poisoned<BFloat16>(stream, {2, 4});
+  const Tensor bias = poisoned(stream, {3}), ids = poisoned<int32_t>(stream, {2, 4}),
+               bf16 = poisoned<BFloat16>(stream, {4, 3});
   CHECK_THROWS_AS(kernels::matmul_forward(stream, x, y, Tensor(), y), InvariantError);
   CHECK_THROWS_AS(kernels::matmul_forward(stream, x, w, bias, y), InvariantError);
-  CHECK_THROWS_AS(kernels::matmul_forward(stream, x, w, Tensor(), bf16), InvariantError);
+  CHECK_THROWS_AS(kernels::matmul_forward(stream, x, w, Tensor(), ids), InvariantError);
   CHECK_THROWS_AS(kernels::matmul_backward_input(stream, y, w, y), InvariantError);
   CHECK_THROWS_AS(kernels::matmul_backward_weight(stream, y, x, x, false), InvariantError);
+  CHECK_THROWS_AS(kernels::matmul_backward_weight(stream, y, x, bf16, false), InvariantError);
   CHECK_THROWS_AS(kernels::bias_backward(stream, y, bias, false), InvariantError);
 }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "lib/core/philox.h"
@@ -38,9 +39,46 @@ void on_every_stream(Body&& body) {
     }
 }
 
-// Calls visit(element) for every element of a strided tensor, in row-major order.
+// What an op's tensors may be stored as.
+inline constexpr DType kStorages[] = {DType::kF32, DType::kBF16, DType::kF16};
+
+// The same for each of them: body(stream, storage).
+template <typename Body>
+void on_every_stream_and_storage(Body&& body) {
+  for (const DType storage : kStorages) {
+    CAPTURE(to_string(storage));
+    on_every_stream([&](Stream& stream) { body(stream, storage); });
+  }
+}
+
+// What rounding a number once to its storage adds to the relative error of fp32 arithmetic.
+inline double rounding(DType storage) {
+  return storage == DType::kBF16 ? 0x1p-8 : storage == DType::kF16 ? 0x1p-11 : 0;
+}
+
+inline std::vector<float> rounded(std::vector<float> values, DType storage) {
+  for (float& value : values)
+    value = storage == DType::kBF16  ? to_float(to_bfloat16(value))
+            : storage == DType::kF16 ? to_float(to_float16(value))
+                                     : value;
+  return values;
+}
+
+// Calls visit(element) for every element of a strided tensor, in row-major order; as floats also
+// those of bf16 and fp16, where what visit leaves is rounded.
 template <typename T, typename Visit>
 void for_each_element(const Tensor& tensor, Visit&& visit) {
+  if constexpr (std::is_same_v<T, float>) {
+    const auto as_float = [&](auto& element, auto round) {
+      float value = to_float(element);
+      visit(value);
+      element = round(value);
+    };
+    if (tensor.dtype() == DType::kBF16)
+      return for_each_element<BFloat16>(tensor, [&](BFloat16& x) { as_float(x, to_bfloat16); });
+    if (tensor.dtype() == DType::kF16)
+      return for_each_element<Float16>(tensor, [&](Float16& x) { as_float(x, to_float16); });
+  }
   if (tensor.numel() == 0) return;
   T* const base = tensor.data<T>();
   const int last = tensor.num_dims() - 1;
@@ -73,6 +111,12 @@ Tensor poisoned(Stream& stream, const Shape& shape) {
   return tensor;
 }
 
+inline Tensor poisoned(Stream& stream, const Shape& shape, DType storage) {
+  Tensor tensor(stream.arena(), storage, shape, MemoryCategory::kActivations, "test");
+  poison(tensor);
+  return tensor;
+}
+
 // Uniform in [-scale, scale), by (seed, element index) alone; works on strided tensors.
 inline void fill_random(const Tensor& tensor, uint64_t seed, double scale = 1.0) {
   uint64_t index = 0;
@@ -82,8 +126,9 @@ inline void fill_random(const Tensor& tensor, uint64_t seed, double scale = 1.0)
   });
 }
 
-inline Tensor random_tensor(Stream& stream, const Shape& shape, uint64_t seed, double scale = 1.0) {
-  Tensor tensor = poisoned(stream, shape);
+inline Tensor random_tensor(Stream& stream, const Shape& shape, uint64_t seed, double scale = 1.0,
+                            DType storage = DType::kF32) {
+  Tensor tensor = poisoned(stream, shape, storage);
   fill_random(tensor, seed, scale);
   return tensor;
 }
@@ -97,7 +142,8 @@ Tensor tensor_of(Stream& stream, const Shape& shape, const std::vector<T>& value
   return tensor;
 }
 
-// The elements in row-major order: as they are, or as the doubles that references compute with.
+// The elements in row-major order: as they are (floats for bf16 and fp16), or as the doubles that
+// references compute with.
 template <typename T = float>
 std::vector<T> elements(const Tensor& tensor) {
   std::vector<T> result;
@@ -107,9 +153,12 @@ std::vector<T> elements(const Tensor& tensor) {
 }
 
 // A contiguous copy.
-template <typename T = float>
-Tensor copy_of(Stream& stream, const Tensor& source) {
-  return tensor_of<T>(stream, source.shape(), elements<T>(source));
+inline Tensor copy_of(Stream& stream, const Tensor& source) {
+  const Tensor copy = poisoned(stream, source.shape(), source.dtype());
+  const std::vector<float> values = elements(source);
+  size_t i = 0;
+  for_each_element<float>(copy, [&](float& element) { element = values[i++]; });
+  return copy;
 }
 
 inline std::vector<double> to_doubles(const Tensor& tensor) {

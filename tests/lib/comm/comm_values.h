@@ -29,6 +29,8 @@ T comm_value(int rank, int64_t i) {
     const double value = std::ldexp(mantissa, static_cast<int>(h >> 60));
     if constexpr (std::is_same_v<T, BFloat16>)
       return to_bfloat16(static_cast<float>(value));
+    else if constexpr (std::is_same_v<T, Float16>)
+      return to_float16(static_cast<float>(value));
     else
       return static_cast<T>(value);
   }
@@ -37,13 +39,16 @@ T comm_value(int rank, int64_t i) {
 // What n ranks' elements i reduce to, from the definition.
 template <typename T>
 T reduced_value(int num_ranks, ReduceOp op, int64_t i) {
-  if constexpr (std::is_same_v<T, BFloat16>) {
+  if constexpr (std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>) {
     float result = to_float(comm_value<T>(0, i));
     for (int rank = 1; rank < num_ranks; ++rank) {
       const float next = to_float(comm_value<T>(rank, i));
       result = op == ReduceOp::kSum ? result + next : std::max(result, next);
     }
-    return to_bfloat16(result);
+    if constexpr (std::is_same_v<T, BFloat16>)
+      return to_bfloat16(result);
+    else
+      return to_float16(result);
   } else {
     T result = comm_value<T>(0, i);
     for (int rank = 1; rank < num_ranks; ++rank) {

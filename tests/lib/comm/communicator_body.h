@@ -27,6 +27,7 @@ template <typename F>
 void for_each_reducible_type(F&& f) {
   f.template operator()<float>();
   f.template operator()<BFloat16>();
+  f.template operator()<Float16>();
   f.template operator()<double>();
   f.template operator()<int32_t>();
   f.template operator()<int64_t>();
@@ -55,6 +56,7 @@ TEST_CASE_TEMPLATE_DEFINE("all_reduce adds in rank order, in bits", Backend, all
   Backend::run(4, 60s, [&](TestRank& rank) {
     body.template operator()<float>(rank, 300007, ReduceOp::kSum);
     body.template operator()<BFloat16>(rank, 300007, ReduceOp::kSum);
+    body.template operator()<Float16>(rank, 300007, ReduceOp::kSum);
   });
 }
 

@@ -84,6 +84,7 @@ TEST_CASE("messages reduce to the bits of shared memory") {
     CAPTURE(count);
     CHECK(reduced<Gloo, float>(3, count) == reduced<Shared, float>(3, count));
     CHECK(reduced<Gloo, BFloat16>(3, count) == reduced<Shared, BFloat16>(3, count));
+    CHECK(reduced<Gloo, Float16>(3, count) == reduced<Shared, Float16>(3, count));
   }
   CHECK(reduced<Gloo, float>(2, 530003) == reduced<Shared, float>(2, 530003));  // in two rounds
 }

@@ -61,6 +61,38 @@ TEST_CASE("bf16 rounds to nearest even and keeps NaN") {
   CHECK(std::isnan(to_float(to_bfloat16(std::numeric_limits<float>::quiet_NaN()))));
 }
 
+TEST_CASE("every fp16 number goes through fp32 and back") {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const Float16 x = {static_cast<uint16_t>(bits)};
+    const uint32_t magnitude = bits & 0x7fff, exponent = magnitude >> 10,
+                   digits = magnitude & 0x3ff;
+    const float value = to_float(x);
+    if (magnitude > 0x7c00) {
+      CHECK((std::isnan(value) && std::isnan(to_float(to_float16(value)))));
+      continue;
+    }
+    const double expected = exponent == 31 ? std::numeric_limits<double>::infinity()
+                            : exponent == 0
+                                ? std::ldexp(digits, -24)
+                                : std::ldexp(0x400 + digits, static_cast<int>(exponent) - 25);
+    CHECK(static_cast<double>(value) == (bits & 0x8000 ? -expected : expected));
+    CHECK(to_float16(value).bits == bits);
+  }
+}
+
+TEST_CASE("fp16 rounds to nearest even, to infinity from 65520 on") {
+  const auto round = [](float x) { return to_float(to_float16(x)); };
+  CHECK(round(1.00048828125f) == 1.0f);          // halfway, even is below
+  CHECK(round(1.00146484375f) == 1.001953125f);  // halfway, even is above
+  CHECK(round(65519.996f) == 65504.0f);
+  CHECK(std::isinf(round(65520.0f)));
+  CHECK(std::isinf(round(-3.4e38f)));
+  CHECK(round(0x1p-25f) == 0.0f);  // halfway between 0 and the least
+  CHECK(round(0x1.8p-25f) == 0x1p-24f);
+  CHECK(round(0x1.ffbp-15f) == 0x1.ff8p-15f);  // the greatest subnormal
+  CHECK(round(0x1.ffcp-15f) == 0x1p-14f);      // halfway to the least normal
+}
+
 TEST_CASE("philox equals the published test vectors") {
   CHECK(philox(0, 0, 0) == PhiloxBlock{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
   CHECK(philox(~0ull, ~0ull, ~0ull) == PhiloxBlock{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
