@@ -53,7 +53,7 @@ RankMemory least_memory(const ResolvedRecipe& run) {
   for (const StateMemory& stage : state_memory(run)) state = std::max(state, stage.total());
   const int64_t spread = run.sizes.cp * (recipe.parallel.sequence_parallel ? run.sizes.tp : 1);
   const int64_t activation = recipe.data.micro_batch_size * recipe.data.seq_length / spread *
-                             recipe.model.hidden_size * size_of(DType::kF32);
+                             recipe.model.hidden_size * size_of(recipe.precision.output_dtype);
   return {.total = state + activation, .state = state};
 }
 

@@ -8,6 +8,7 @@
 #include "lib/core/counted.h"
 #include "lib/mesh/grid.h"
 #include "lib/model/param_count.h"
+#include "lib/model/state_memory.h"
 #include "lib/recipe/print.h"
 #include "lib/train/run_folder.h"
 
@@ -45,6 +46,19 @@ std::string describe(const std::vector<Member>& ranks) {
   return fmt::format("{} processes on {}", ranks.size(), counted(std::ssize(hosts), "host"));
 }
 
+// "weights bf16 with fp32 masters, activations bf16, gradients sent as fp32"
+std::string describe_precision(const Recipe& recipe) {
+  const PrecisionConfig& p = recipe.precision;
+  const bool rounded = p.param_dtype != DType::kF32 && !has_masters(recipe);
+  return fmt::format(
+      "weights {}{}, activations {}, gradients fp32{}, moments fp32", to_string(p.param_dtype),
+      has_masters(recipe) ? " with fp32 masters"
+      : rounded           ? " rounded at random"
+                          : "",
+      to_string(p.output_dtype),
+      p.reduce_dtype == DType::kF32 ? "" : fmt::format(" sent as {}", to_string(p.reduce_dtype)));
+}
+
 std::string prepare_folder(const Recipe& recipe) {
   prepare_run_folder(recipe.log.dir, recipe.checkpoint.dir);
   write_run_file(recipe.log.dir, "recipe.resolved.yaml", print_recipe(recipe));
@@ -73,11 +87,12 @@ RunLog::RunLog(const ResolvedRecipe& run, const PretrainEnvironment& environment
   const StartRecord start = start_record(run, environment, std::move(ranks), predicted_peak);
   metrics_.write(start);
   const bool has_experts = run.recipe.model.moe.num_experts > 0;
-  environment.log.info("{}: {} parameters on {}, {} each ({}), {:.1f} MB a rank {}", run.name,
+  environment.log.info("{}: {} parameters on {}, {} each ({}), {:.1f} MB a rank {}; {}", run.name,
                        start.num_parameters, describe(start.ranks),
                        counted(run.recipe.trainer.threads_per_rank, "compute thread"),
                        to_string(detect_cpu_isa()), static_cast<double>(predicted_peak) * 1e-6,
-                       has_experts ? "if experts are chosen alike" : "at most");
+                       has_experts ? "if experts are chosen alike" : "at most",
+                       describe_precision(run.recipe));
 }
 
 void RunLog::end(const TrainResult& result) {

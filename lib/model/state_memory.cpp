@@ -30,9 +30,7 @@ Shards shards_over(const ParallelConfig& parallel, int64_t num_ranks) {
 StateMemory bytes_per_parameter(const Recipe& recipe) {
   constexpr int64_t kFp32 = 4;
   const DType dtype = recipe.precision.param_dtype;
-  const bool master =
-      dtype != DType::kF32 && recipe.trainer.precision != PrecisionPreset::kBF16True;
-  return {size_of(dtype), kFp32, 2 * kFp32 + (master ? kFp32 : 0)};
+  return {size_of(dtype), kFp32, 2 * kFp32 + (has_masters(recipe) ? kFp32 : 0)};
 }
 
 void add(StateMemory& memory, int64_t count, const Shards& shards, const StateMemory& bytes) {
@@ -42,6 +40,11 @@ void add(StateMemory& memory, int64_t count, const Shards& shards, const StateMe
 }
 
 }  // namespace
+
+bool has_masters(const Recipe& recipe) {
+  return recipe.precision.param_dtype != DType::kF32 &&
+         recipe.trainer.precision != PrecisionPreset::kBF16True;
+}
 
 std::vector<StateMemory> state_memory(const ResolvedRecipe& resolved) {
   const Sizes& sizes = resolved.sizes;

@@ -23,6 +23,9 @@ struct StateMemory {
   bool operator==(const StateMemory&) const = default;
 };
 
+// Whether weights have fp32 masters beside them, which the optimizer updates.
+bool has_masters(const Recipe& recipe);
+
 // Of one rank of each pipeline stage, in bytes. With parallel.cpu_offload what is sharded lies in
 // host memory; the figures are the same.
 std::vector<StateMemory> state_memory(const ResolvedRecipe& resolved);

@@ -17,14 +17,14 @@ constexpr const char* kTokenTable = "embedding.weight";
 class Builder {
  public:
   Builder(const ModelConfig& config, int64_t seq_length, ParamSet& params, Arena& arena,
-          Recompute recompute)
+          Recompute recompute, DType buffer_dtype)
       : config_(config),
         params_(params),
         gpt_(config.family == Family::kGpt),
         recompute_(recompute) {
     if (!gpt_)
       rope_table_ = make_rope_table(arena, seq_length, config.head_dim, config.rotary_base,
-                                    config.rope_scaling);
+                                    config.rope_scaling, buffer_dtype);
   }
 
   std::unique_ptr<Layer> layer(int64_t index) {
@@ -210,9 +210,10 @@ class Builder {
 }  // namespace
 
 Model build_model(const ModelConfig& config, int64_t seq_length, const std::vector<Range>& chunks,
-                  const Partition& partition, Arena& arena, Recompute recompute) {
+                  const Partition& partition, Arena& arena, Recompute recompute,
+                  DType buffer_dtype) {
   Model model{ParamSet(partition), {}};
-  Builder builder(config, seq_length, model.params, arena, recompute);
+  Builder builder(config, seq_length, model.params, arena, recompute, buffer_dtype);
   for (const Range& layers : chunks) {
     model.chunks.emplace_back();
     for (int64_t index = layers.begin; index < layers.end; ++index)

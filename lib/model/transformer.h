@@ -34,6 +34,7 @@ inline Range all_layers(const ModelConfig& config) {
 // rotary table, kept in the arena. recompute: of blocks; the embedding keeps nothing, and the head
 // takes its gradients in forward.
 Model build_model(const ModelConfig& config, int64_t seq_length, const std::vector<Range>& chunks,
-                  const Partition& partition, Arena& arena, Recompute recompute = Recompute::kNone);
+                  const Partition& partition, Arena& arena, Recompute recompute = Recompute::kNone,
+                  DType buffer_dtype = DType::kF32);
 
 }  // namespace nemo

@@ -49,7 +49,14 @@ struct Context {
   // Of log.trace.
   Trace* trace = nullptr;
 
-  Tensor activation(const Shape& shape, const char* name, DType dtype = DType::kF32) {
+  // What activations and their gradients are stored as, within blocks and between them; statistics,
+  // router probabilities and the head's logits are fp32.
+  DType activation_dtype = DType::kF32;
+
+  Tensor activation(const Shape& shape, const char* name) {
+    return activation(shape, name, activation_dtype);
+  }
+  Tensor activation(const Shape& shape, const char* name, DType dtype) {
     return Tensor(stream.arena(), dtype, shape, MemoryCategory::kActivations, name);
   }
 };

@@ -45,7 +45,8 @@ Tensor values(const AttentionSizes& sizes, const Tensor& kv) {
 }
 
 Tensor message(Context& ctx, const Shape& shape, const char* name) {
-  return Tensor(ctx.stream.arena(), DType::kF32, shape, MemoryCategory::kCommunication, name);
+  return Tensor(ctx.stream.arena(), ctx.activation_dtype, shape, MemoryCategory::kCommunication,
+                name);
 }
 
 // What this rank's queries see of the keys of rank `source`.
@@ -73,7 +74,7 @@ struct Forward {
     if (source == cp_of(ctx).rank()) return run(q, seen, block.mask, o, lse);
     const Tensor asking = rows(q, block.queries);
     const Shape lse_shape = {q.size(0), q.size(2), block.queries.size()};
-    const Tensor part_o = ctx.stream.workspace(DType::kF32, asking.shape(), "attention.part_o");
+    const Tensor part_o = ctx.stream.workspace(q.dtype(), asking.shape(), "attention.part_o");
     const Tensor part_lse = ctx.stream.workspace(DType::kF32, lse_shape, "attention.part_lse");
     run(asking, seen, block.mask, part_o, part_lse);
     kernels::attention_merge(ctx.stream, part_o, part_lse, rows(o, block.queries),
@@ -100,7 +101,7 @@ struct Backward {
     if (source == cp_of(ctx).rank()) return run(block, kv, dq, dkv);
     if (block.keys.size() < kv.size(1)) kernels::fill(ctx.stream, dkv, 0);
     const Tensor asking = rows(q, block.queries);
-    const Tensor part = ctx.stream.workspace(DType::kF32, asking.shape(), "attention.part_dq");
+    const Tensor part = ctx.stream.workspace(q.dtype(), asking.shape(), "attention.part_dq");
     run(block, kv, part, dkv);
     kernels::strided_add(ctx.stream, part, rows(dq, block.queries));
   }
@@ -223,7 +224,7 @@ Tensor attend_by_heads(Context& ctx, const AttentionSizes& sizes, Tensor qkv, At
   }
   const Tensor q = queries(share, saved.qkv), kv = keys_values(share, saved.qkv);
   const Tensor all_o = ctx.activation(q.shape(), "attention.o");
-  saved.lse = ctx.activation({q.size(0), q.size(2), q.size(1)}, "attention.lse");
+  saved.lse = ctx.activation({q.size(0), q.size(2), q.size(1)}, "attention.lse", DType::kF32);
   kernels::attention_forward(ctx.stream, q, keys(share, kv), values(share, kv),
                              AttentionMask::kCausal, scale_of(sizes), all_o, saved.lse);
   Tensor o = ctx.activation(o_shape, "attention.o");
@@ -267,7 +268,8 @@ Tensor attend(Context& ctx, const AttentionSizes& sizes, Tensor qkv, AttendSaved
   if (mode == CpCommType::kA2A) return attend_by_heads(ctx, sizes, std::move(qkv), saved);
   const Tensor q = queries(sizes, qkv), kv = keys_values(sizes, qkv);
   Tensor o = ctx.activation(q.shape(), "attention.o");
-  saved = {std::move(qkv), ctx.activation({q.size(0), q.size(2), q.size(1)}, "attention.lse")};
+  saved = {std::move(qkv),
+           ctx.activation({q.size(0), q.size(2), q.size(1)}, "attention.lse", DType::kF32)};
   const Forward forward = {ctx, sizes, q, o, saved.lse};
   const auto visit = [&](int source, const Tensor& block) { forward.add(source, block); };
   if (mode == CpCommType::kP2P)

@@ -9,8 +9,9 @@ namespace {
 // [cp, B, S, n, D]: block i goes to rank i or comes from it.
 Tensor message(Context& ctx, const Tensor& heads, int64_t seq, int64_t num_heads) {
   const int64_t cp = ctx.mesh[Axis::kCp].size();
-  return Tensor(ctx.stream.arena(), DType::kF32, {cp, heads.size(0), seq, num_heads, heads.size(3)},
-                MemoryCategory::kCommunication, "cp_heads");
+  return Tensor(ctx.stream.arena(), heads.dtype(),
+                {cp, heads.size(0), seq, num_heads, heads.size(3)}, MemoryCategory::kCommunication,
+                "cp_heads");
 }
 
 // visit(heads, place) for the heads of each part that one rank takes, and their place in its block.

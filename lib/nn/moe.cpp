@@ -29,7 +29,7 @@ Tensor Moe::backward_input(Context& ctx, const MicroBatch&, const Tensor& dy, Sa
                            Deferred& deferred) const {
   Routes& routes = saved.routes;
   const Tensor drows_out = enter_experts(ctx, routes, dy, routes.sent_token);
-  const Tensor dscale = ctx.activation({routes.num_rows()}, "moe.dscale");
+  const Tensor dscale = ctx.activation({routes.num_rows()}, "moe.dscale", DType::kF32);
   const Tensor drows = experts_.backward_input(ctx, drows_out, routes.offsets,
                                                std::move(saved.experts), deferred.experts, dscale);
   const Tensor dprobs = exit_experts(ctx, routes, by_choice(dscale), by_choice(routes.place));

@@ -23,7 +23,7 @@ void Norm::drop(Saved& saved) const {
 Tensor Norm::normalise(Context& ctx, const Tensor& x, const Tensor* delta, Saved& saved) const {
   const Tensor weight = ctx.weights.get(weight_);
   Tensor y = ctx.activation(x.shape(), "norm.y");
-  saved.rstd = ctx.activation({x.size(0)}, "norm.rstd");
+  saved.rstd = ctx.activation({x.size(0)}, "norm.rstd", DType::kF32);
   if (kind_ == NormKind::kRms) {
     if (delta)
       kernels::add_rmsnorm_forward(ctx.stream, x, *delta, weight, eps_, saved.x, y, saved.rstd);
@@ -32,7 +32,7 @@ Tensor Norm::normalise(Context& ctx, const Tensor& x, const Tensor* delta, Saved
     return y;
   }
   const Tensor bias = ctx.weights.get(bias_);
-  saved.mean = ctx.activation({x.size(0)}, "norm.mean");
+  saved.mean = ctx.activation({x.size(0)}, "norm.mean", DType::kF32);
   if (delta)
     kernels::add_layernorm_forward(ctx.stream, x, *delta, weight, bias, eps_, saved.x, y,
                                    saved.mean, saved.rstd);

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/functors/storage.h"
+
 namespace nemo {
 namespace {
 
@@ -23,22 +25,24 @@ float scaled_frequency(float frequency, const RopeScaling& scaling) {
 }  // namespace
 
 Tensor make_rope_table(Arena& arena, int64_t num_positions, int64_t head_dim, double base,
-                       const RopeScaling& scaling) {
-  Tensor table(arena, DType::kF32, {num_positions, head_dim}, MemoryCategory::kWorkspace,
-               "rope.table");
+                       const RopeScaling& scaling, DType dtype) {
+  Tensor table(arena, dtype, {num_positions, head_dim}, MemoryCategory::kWorkspace, "rope.table");
   if (arena.device().kind == DeviceKind::kRecord) return table;
   const int64_t half = head_dim / 2;
-  for (int64_t i = 0; i < half; ++i) {
-    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(head_dim);
-    float frequency = static_cast<float>(std::pow(base, exponent));
-    if (scaling.type == RopeScalingType::kLlama3) frequency = scaled_frequency(frequency, scaling);
-    for (int64_t p = 0; p < num_positions; ++p) {
-      const float angle = static_cast<float>(p) * frequency;
-      float* row = table.data<float>() + p * head_dim;
-      row[i] = std::cos(angle);
-      row[half + i] = std::sin(angle);
+  kernels::with_storage(dtype, [&]<typename T>(T) {
+    for (int64_t i = 0; i < half; ++i) {
+      const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(head_dim);
+      float frequency = static_cast<float>(std::pow(base, exponent));
+      if (scaling.type == RopeScalingType::kLlama3)
+        frequency = scaled_frequency(frequency, scaling);
+      for (int64_t p = 0; p < num_positions; ++p) {
+        const float angle = static_cast<float>(p) * frequency;
+        T* row = table.data<T>() + p * head_dim;
+        kernels::store(std::cos(angle), row + i);
+        kernels::store(std::sin(angle), row + half + i);
+      }
     }
-  }
+  });
   return table;
 }
 

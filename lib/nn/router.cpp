@@ -10,10 +10,10 @@ namespace nemo {
 void Router::forward(Context& ctx, const Tensor& x, Saved& saved) const {
   const int64_t rows = x.size(0);
   saved.x = x;
-  saved.logits = ctx.activation({rows, config_.num_experts}, "router.logits");
+  saved.logits = ctx.activation({rows, config_.num_experts}, "router.logits", DType::kF32);
   kernels::matmul_forward(ctx.stream, x, ctx.weights.get(weight_), {}, saved.logits);
   saved.indices = ctx.activation({rows, config_.top_k}, "router.indices", DType::kI32);
-  saved.probs = ctx.activation({rows, config_.top_k}, "router.probs");
+  saved.probs = ctx.activation({rows, config_.top_k}, "router.probs", DType::kF32);
   kernels::router_forward(ctx.stream, saved.logits, ctx.routers->bias_of(config_.layer),
                           config_.pre_softmax, saved.indices, saved.probs);
   if (ctx.training) saved.load = count(ctx, saved);
@@ -23,7 +23,7 @@ Tensor Router::backward_input(Context& ctx, const Tensor& dprobs, Saved saved,
                               Deferred& deferred) const {
   const float z_scale = static_cast<float>(config_.z_loss_coeff * ctx.aux_loss_weight /
                                            static_cast<double>(num_tokens(ctx, saved.x.size(0))));
-  const Tensor dlogits = ctx.activation(saved.logits.shape(), "router.dlogits");
+  const Tensor dlogits = ctx.activation(saved.logits.shape(), "router.dlogits", DType::kF32);
   kernels::router_backward(ctx.stream,
                            {.logits = saved.logits,
                             .indices = saved.indices,
@@ -57,7 +57,7 @@ Tensor Router::count(Context& ctx, const Saved& saved) const {
   kernels::add(ctx.stream, totals, sums, totals);
   Communicator& peers = ctx.mesh.tp_cp();
   peers.all_reduce(sums, ReduceOp::kSum, "router").wait(ctx.stream);
-  Tensor load = ctx.activation({config_.num_experts}, "router.load");
+  Tensor load = ctx.activation({config_.num_experts}, "router.load", DType::kF32);
   kernels::router_load(ctx.stream, sums,
                        {.num_tokens = num_tokens(ctx, saved.x.size(0)),
                         .top_k = config_.top_k,

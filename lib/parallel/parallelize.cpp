@@ -16,10 +16,10 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
                                                       .etp = mesh.coordinate(Axis::kEtp),
                                                       .ep = mesh.coordinate(Axis::kEp)});
   // 2. Its layers, with the parameters they declare.
-  Model model =
-      build_model(recipe.model, recipe.data.seq_length,
-                  chunks_of_rank(recipe.model, recipe.parallel, mesh.coordinate(Axis::kPp)),
-                  *result.sharding, stream.arena(), recipe.parallel.recompute);
+  Model model = build_model(
+      recipe.model, recipe.data.seq_length,
+      chunks_of_rank(recipe.model, recipe.parallel, mesh.coordinate(Axis::kPp)), *result.sharding,
+      stream.arena(), recipe.parallel.recompute, recipe.precision.buffer_dtype);
   result.params = std::make_unique<ParamSet>(std::move(model.params));
   // 3. Where weights and gradients live, and how gradients are reduced: over dp x cp, because cp
   //    peers hold the same weights and see other tokens; those of experts over edp.
@@ -33,7 +33,8 @@ ParallelModel parallelize(const Recipe& recipe, const DeviceMesh& mesh, Stream& 
   result.pipeline =
       std::make_unique<Pipeline>(std::move(model.chunks), recipe, num_microbatches, mesh);
   // 6. The optimizer, over what this rank updates, and what routers keep beside weights.
-  result.optimizer = std::make_unique<AdamW>(home, recipe.optim, result.state->ranges());
+  result.optimizer = std::make_unique<AdamW>(home, recipe.optim, result.state->ranges(),
+                                             static_cast<uint64_t>(recipe.trainer.seed));
   if (recipe.model.moe.num_experts > 0) result.routers = make_router_state(stream, recipe.model);
   return result;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lib/core/philox.h"
+#include "lib/model/state_memory.h"
 #include "lib/parallel/sharded_grads.h"
 #include "lib/parallel/sharded_weights.h"
 #include "lib/parallel/whole_grads.h"
@@ -33,15 +35,16 @@ ParameterState::ParameterState(Stream& stream, Stream& home, const ParamSet& par
       layout_(params, {groups_.dense.shard->size(), groups_.experts.shard->size()},
               shards_grads(recipe.parallel) ? 0 : recipe.parallel.bucket_size_mb * 1e6) {
   const ParallelConfig& parallel = recipe.parallel;
-  const DType dtype = recipe.precision.param_dtype;
+  const WeightOptions weights = {.dtype = recipe.precision.param_dtype,
+                                 .masters = has_masters(recipe),
+                                 .overlap = parallel.overlap_param_gather};
   const GradOptions options = {.reduce_dtype = recipe.precision.reduce_dtype,
                                .overlap = parallel.overlap_grad_reduce,
                                .as_bucket_view = parallel.gradient_as_bucket_view};
   if (shards_weights(parallel))
-    weights_ = std::make_unique<ShardedWeights>(stream, home, params, layout_, groups_, dtype);
+    weights_ = std::make_unique<ShardedWeights>(stream, home, params, layout_, groups_, weights);
   else
-    weights_ = std::make_unique<WholeWeights>(stream, home, params, layout_, groups_, dtype,
-                                              parallel.overlap_param_gather);
+    weights_ = std::make_unique<WholeWeights>(stream, home, params, layout_, groups_, weights);
   if (shards_grads(parallel))
     grads_ = std::make_unique<ShardedGrads>(stream, home, params, layout_, groups_, options);
   else
@@ -58,7 +61,7 @@ ParameterState::ParameterState(Stream& stream, Stream& home, const ParamSet& par
       return shard.slice(0, begin - mine.begin, end - mine.begin);
     };
     ranges_.push_back({range_of(weights_->updated(index)), range_of(grads_->shard(index)),
-                       params[id].decay, id, begin - piece.first});
+                       params[id].decay, id, begin - piece.first, hash_name(params[id].name)});
   }
 }
 

@@ -5,14 +5,15 @@
 namespace nemo {
 
 ShardedWeights::ShardedWeights(Stream& stream, Stream& home, const ParamSet& params,
-                               const FlatLayout& layout, const StateGroups& groups, DType dtype)
-    : WeightState(stream, home, layout, groups), params_(params) {
+                               const FlatLayout& layout, const StateGroups& groups,
+                               const WeightOptions& options)
+    : WeightState(stream, home, layout, groups, options), params_(params) {
   for (const FlatBucket& flat : layout.buckets()) {
     Bucket& bucket = buckets_.emplace_back();
-    bucket.shard =
-        Tensor(home.arena(), dtype, {flat.shard_numel()}, MemoryCategory::kParameters, "weights");
+    bucket.shard = Tensor(home.arena(), options.dtype, {flat.shard_numel()},
+                          MemoryCategory::kParameters, "weights");
     kernels::fill(home, bucket.shard, 0);
-    bucket.updated = masters_of(bucket.shard, /*at_home=*/true);
+    bucket.updated = updated_of(bucket.shard, /*at_home=*/true);
   }
 }
 

@@ -10,9 +10,9 @@ namespace nemo {
 
 class ShardedWeights final : public WeightState {
  public:
-  // layout: of one bucket for each unit and kind. dtype: as in WholeWeights.
+  // layout: of one bucket for each unit and kind.
   ShardedWeights(Stream& stream, Stream& home, const ParamSet& params, const FlatLayout& layout,
-                 const StateGroups& groups, DType dtype);
+                 const StateGroups& groups, const WeightOptions& options);
 
   void gather_ahead(int unit) override;
   void acquire(int unit) override;

@@ -21,9 +21,10 @@ Tensor WeightState::values(ParamId id, const Range& elements) const {
   return updated(index).slice(0, first + elements.begin, first + elements.end);
 }
 
-Tensor WeightState::masters_of(const Tensor& shard, bool at_home) {
-  if (shard.dtype() == DType::kF32 && at_home) return shard;
-  Tensor masters(home_.arena(), DType::kF32, shard.shape(), MemoryCategory::kOptimizer, "masters");
+Tensor WeightState::updated_of(const Tensor& shard, bool at_home) {
+  const DType dtype = options_.masters ? DType::kF32 : shard.dtype();
+  if (shard.dtype() == dtype && at_home) return shard;
+  Tensor masters(home_.arena(), dtype, shard.shape(), MemoryCategory::kOptimizer, "masters");
   kernels::fill(home_, masters, 0);
   return masters;
 }

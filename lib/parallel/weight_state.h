@@ -9,19 +9,30 @@
 
 namespace nemo {
 
+struct WeightOptions {
+  // What modules read.
+  DType dtype = DType::kF32;
+  // The optimizer updates fp32 masters; without them what has the weights' own dtype.
+  bool masters = false;
+  // A bucket's gathering is waited for at its next use, not in publish.
+  bool overlap = false;
+};
+
 class WeightState : public WeightProvider {
  public:
   // All must outlive this. home: where what the optimizer updates lives, the stream itself or, with
   // cpu_offload, the host.
-  WeightState(Stream& stream, Stream& home, const FlatLayout& layout, const StateGroups& groups)
-      : stream_(stream), home_(home), layout_(layout), groups_(groups) {}
+  WeightState(Stream& stream, Stream& home, const FlatLayout& layout, const StateGroups& groups,
+              const WeightOptions& options)
+      : stream_(stream), home_(home), layout_(layout), groups_(groups), options_(options) {}
 
   // Of a Param's elements those that this rank updates; empty where it has none of them.
   Range held(ParamId id, const Range& elements) const;
-  // [elements.size()] fp32: where those it holds are kept. Once all are written, publish.
+  // [elements.size()]: where those it holds are kept, fp32 if there are masters. Once all are
+  // written, publish.
   Tensor values(ParamId id, const Range& elements) const;
 
-  // What this rank updates of a bucket: its shard in fp32, the weights themselves or their masters.
+  // What this rank updates of a bucket: its shard, of the weights themselves or of their masters.
   virtual Tensor updated(size_t bucket) const = 0;
   // What was updated becomes what modules read, on every rank. What it sends may still be under way
   // when it returns; acquire waits for it.
@@ -30,8 +41,8 @@ class WeightState : public WeightProvider {
   virtual void settle() = 0;
 
  protected:
-  // The fp32 values behind a shard: itself where it is fp32 and at home, else masters, zeros.
-  Tensor masters_of(const Tensor& shard, bool at_home);
+  // What is updated of a shard: itself where it has the dtype and is at home, else zeros that do.
+  Tensor updated_of(const Tensor& shard, bool at_home);
   bool offloaded() const { return &home_ != &stream_; }
   Communicator& shard_group(const FlatBucket& bucket) const {
     return *groups_.of(bucket.experts).shard;
@@ -41,6 +52,7 @@ class WeightState : public WeightProvider {
   Stream& home_;
   const FlatLayout& layout_;
   const StateGroups& groups_;
+  const WeightOptions options_;
 };
 
 }  // namespace nemo

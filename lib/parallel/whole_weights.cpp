@@ -5,19 +5,18 @@
 namespace nemo {
 
 WholeWeights::WholeWeights(Stream& stream, Stream& home, const ParamSet& params,
-                           const FlatLayout& layout, const StateGroups& groups, DType dtype,
-                           bool overlap)
-    : WeightState(stream, home, layout, groups),
-      overlap_(overlap),
+                           const FlatLayout& layout, const StateGroups& groups,
+                           const WeightOptions& options)
+    : WeightState(stream, home, layout, groups, options),
       weights_(static_cast<size_t>(params.num_params())) {
   for (const FlatBucket& flat : layout.buckets()) {
     Bucket& bucket = buckets_.emplace_back();
     bucket.all =
-        Tensor(stream.arena(), dtype, {flat.numel}, MemoryCategory::kParameters, "weights");
+        Tensor(stream.arena(), options.dtype, {flat.numel}, MemoryCategory::kParameters, "weights");
     kernels::fill(stream, bucket.all, 0);  // the gaps between parameters are gathered too
     const Range mine = flat.shard(shard_group(flat).rank());
     bucket.shard = bucket.all.slice(0, mine.begin, mine.end);
-    bucket.updated = masters_of(bucket.shard, !offloaded());
+    bucket.updated = updated_of(bucket.shard, !offloaded());
     for (const FlatPiece& piece : flat.pieces)
       weights_[static_cast<size_t>(piece.id)] =
           bucket.all.slice(0, piece.first, piece.first + piece.numel).view(params[piece.id].shape);
@@ -40,7 +39,7 @@ void WholeWeights::publish() {
       kernels::convert(stream_, bucket.updated, bucket.shard);
     if (group.size() > 1) bucket.gathering = group.all_gather(bucket.shard, bucket.all, "weights");
   }
-  if (!overlap_) settle();
+  if (!options_.overlap) settle();
 }
 
 void WholeWeights::settle() {

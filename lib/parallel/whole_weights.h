@@ -10,10 +10,8 @@ namespace nemo {
 
 class WholeWeights final : public WeightState {
  public:
-  // dtype: what modules read; the optimizer gets fp32 masters where that or where it lives differs.
-  // overlap: a bucket's gathering is waited for at its next use, not in publish.
   WholeWeights(Stream& stream, Stream& home, const ParamSet& params, const FlatLayout& layout,
-               const StateGroups& groups, DType dtype, bool overlap);
+               const StateGroups& groups, const WeightOptions& options);
 
   void gather_ahead(int) override {}
   void acquire(int unit) override;
@@ -32,7 +30,6 @@ class WholeWeights final : public WeightState {
     Work gathering;
   };
 
-  bool overlap_;
   std::vector<Bucket> buckets_;
   std::vector<Tensor> weights_;  // by Param
 };

@@ -127,6 +127,28 @@ void check_training(Draft& d) {
   });
 }
 
+void check_precision(Draft& d) {
+  const Recipe& r = d.recipe();
+  const auto check_scaled = [&](std::string_view key, DType dtype) {
+    d.check({key, "trainer.precision"}, [&]() -> Problem {
+      if (dtype != DType::kF16 || r.trainer.precision == PrecisionPreset::kF16Mixed) return {};
+      return fmt::format(
+          "fp16 loses gradients below 6e-8 without a loss scale, which trainer.precision {} does "
+          "not have; bf16 would do, or trainer.precision 16-mixed",
+          to_string(r.trainer.precision));
+    });
+  };
+  check_scaled("precision.output_dtype", r.precision.output_dtype);
+  check_scaled("precision.reduce_dtype", r.precision.reduce_dtype);
+  d.check({"precision.param_dtype", "trainer.precision"}, [&]() -> Problem {
+    if (r.precision.param_dtype != DType::kF16 || r.trainer.precision != PrecisionPreset::kBF16True)
+      return {};
+    return "fp16 loses small updates under trainer.precision bf16-true, which keeps no fp32 "
+           "masters "
+           "and rounds only bf16 at random; bf16 would do";
+  });
+}
+
 }  // namespace
 
 void check_rules(Draft& draft) {
@@ -136,6 +158,7 @@ void check_rules(Draft& draft) {
   check_parallel_rules(draft);
   check_data(draft);
   check_training(draft);
+  check_precision(draft);
 }
 
 }  // namespace nemo

@@ -32,16 +32,6 @@ std::vector<std::string> not_runnable(const ResolvedRecipe& resolved) {
            resolved.sizes.world <= kMaxHostRanks,
        "trainer.num_nodes", r.trainer.num_nodes,
        fmt::format("1 to {}", kMaxHostRanks / std::max<int64_t>(1, r.trainer.devices)), kSizes);
-  const PrecisionConfig& q = r.precision;
-  need(!given("trainer.precision") || r.trainer.precision == PrecisionPreset::k32,
-       "trainer.precision", to_string(r.trainer.precision), "32");
-  const auto need_fp32 = [&](std::string_view key, DType dtype) {
-    need(!given(key) || dtype == DType::kF32, key, to_string(dtype), "fp32");
-  };
-  need_fp32("precision.param_dtype", q.param_dtype);
-  need_fp32("precision.reduce_dtype", q.reduce_dtype);
-  need_fp32("precision.output_dtype", q.output_dtype);
-  need_fp32("precision.buffer_dtype", q.buffer_dtype);
   constexpr int64_t kMostInFlight = 4096;
   need(
       p.pp_schedule != PipelineSchedule::kGpipe || resolved.sizes.num_microbatches <= kMostInFlight,

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "kernels/elementwise.h"
+#include "kernels/widen.h"
 #include "lib/checkpoint/hf_config.h"
 #include "lib/checkpoint/huggingface.h"
 #include "lib/core/error.h"
@@ -15,8 +16,24 @@
 namespace nemo {
 namespace {
 
-// fill(rows of the part, values): writes what this rank holds of a part of a Param, whole rows in
-// place, and the rows that its shard cuts through by way of a copy.
+// fill(rows, values): writes rows in place where they are fp32, else some at a time by way of a
+// copy.
+template <typename Fill>
+void fill_rows(Stream& stream, const Range& rows, const Tensor& values, const Fill& fill) {
+  constexpr int64_t kCopied = 1 << 12;  // elements: less than a step needs anyway
+  const int64_t at_once =
+      values.dtype() == DType::kF32 ? rows.size() : std::max<int64_t>(1, kCopied / values.size(1));
+  for (int64_t begin = 0; begin < rows.size(); begin += at_once) {
+    const int64_t end = std::min(begin + at_once, rows.size());
+    const Tensor part = values.slice(0, begin, end);
+    const Tensor wide = kernels::wide_result(stream, part);
+    fill(Range{rows.begin + begin, rows.begin + end}, wide);
+    kernels::narrow(stream, wide, part);
+  }
+}
+
+// fill(rows of the part, values): what this rank holds of a part of a Param, whole rows in place,
+// and the rows that its shard cuts through by way of a copy.
 template <typename Fill>
 void fill_held(Stream& stream, WeightState& weights, ParamId id, const ParamPart& part,
                const Fill& fill) {
@@ -38,7 +55,8 @@ void fill_held(Stream& stream, WeightState& weights, ParamId id, const ParamPart
   if (whole.begin > whole.end) return cut_row(whole.end);  // a part of one row
   if (held.begin - first < whole.begin * cols) cut_row(whole.begin - 1);
   if (whole.size() > 0)
-    fill(whole, in_place(whole.begin * cols, whole.end * cols).view({whole.size(), cols}));
+    fill_rows(stream, whole,
+              in_place(whole.begin * cols, whole.end * cols).view({whole.size(), cols}), fill);
   if (held.end - first > whole.end * cols) cut_row(whole.end);
 }
 

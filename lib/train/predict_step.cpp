@@ -58,7 +58,8 @@ class RecordedRank {
                    .sequence_parallel = step_.recipe.parallel.sequence_parallel,
                    .cp_comm_type = step_.recipe.parallel.cp_comm_type,
                    .loss_sum = Tensor(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss"),
-                   .routers = model_.routers ? &*model_.routers : nullptr};
+                   .routers = model_.routers ? &*model_.routers : nullptr,
+                   .activation_dtype = step_.recipe.precision.output_dtype};
     traffic_ = {};  // without the making of groups
     Traffic before, after;
     int64_t row = 0;

@@ -60,7 +60,11 @@ std::error_code print_step(const StepRecord& r, int64_t max_steps,
     const double dropped = std::ranges::max(r.moe->dropped);
     if (dropped > 0) line += fmt::format(" dropped {:.1f}%", 100 * dropped);
   }
-  if (r.skipped) line += "  not finite: no update";
+  const bool overflowed = r.skipped && std::isfinite(r.loss) && r.loss_scale > 1;
+  if (overflowed)
+    line += fmt::format("  overflow at loss scale {:.0f}: skipped", r.loss_scale);
+  else if (r.skipped)
+    line += "  not finite: no update";
   // The mean of the whole run smooths over slow and fast steps, and includes evaluation.
   const double left =
       r.since_start_s / static_cast<double>(r.step) * static_cast<double>(max_steps - r.step);

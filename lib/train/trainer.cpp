@@ -31,7 +31,8 @@ Trainer::Trainer(const TrainInputs& inputs, Communicator& world)
                columns_),
       buffers_(arena_, recipe_.data.micro_batch_size, columns_),
       loss_sum_(arena_, DType::kF64, {1}, MemoryCategory::kWorkspace, "loss_sum"),
-      tokens_per_step_(recipe_.data.global_batch_size * recipe_.data.seq_length) {
+      tokens_per_step_(recipe_.data.global_batch_size * recipe_.data.seq_length),
+      loss_scaler_(recipe_) {
   load_initial_weights(stream_, recipe_, *model_.params, model_.state->weights());
 }
 
@@ -43,11 +44,13 @@ Context Trainer::context(bool training) {
           .sequence_parallel = recipe_.parallel.sequence_parallel,
           .cp_comm_type = recipe_.parallel.cp_comm_type,
           .training = training,
-          .loss_weight = static_cast<float>(1.0 / static_cast<double>(tokens_per_step_)),
-          .aux_loss_weight = 1.0 / static_cast<double>(microbatches_per_step()),
+          .loss_weight =
+              static_cast<float>(loss_scaler_.scale() / static_cast<double>(tokens_per_step_)),
+          .aux_loss_weight = loss_scaler_.scale() / static_cast<double>(microbatches_per_step()),
           .loss_sum = loss_sum_,
           .routers = model_.routers ? &*model_.routers : nullptr,
-          .trace = trace()};
+          .trace = trace(),
+          .activation_dtype = recipe_.precision.output_dtype};
 }
 
 TrainResult Trainer::run() {
@@ -68,7 +71,7 @@ TrainResult Trainer::run_steps() {
     const bool last = number == recipe_.trainer.max_steps || step.stop_signal != 0;
     if (last || step.skipped || number == 1 || number % recipe_.log.every == 0)
       log(number, step, seconds_since(start));
-    if (step.skipped && recipe_.trainer.non_finite == NonFinite::kStop)
+    if (step.skipped && !step.overflowed && recipe_.trainer.non_finite == NonFinite::kStop)
       return {number, EndReason::kDiverged, step};
     const int64_t interval = recipe_.trainer.val_check_interval;
     if (step.stop_signal == 0 && interval > 0 && (number % interval == 0 || last))
@@ -86,17 +89,22 @@ TrainStep Trainer::train_step() {
   const StepTotals totals = run_step(ctx, model_, read, inputs_.stop_signal.load());
   TrainStep step{};
   step.loss = item<double>(loss_sum_) / static_cast<double>(tokens_per_step_);
-  step.grad_norm = totals.grad_norm;
+  step.loss_scale = loss_scaler_.scale();
+  step.grad_norm = totals.grad_norm / step.loss_scale;
   step.stop_signal = totals.stop_signal;
   step.lr = learning_rate(recipe_.optim, num_updates_);
   step.skipped = !std::isfinite(step.loss) || !std::isfinite(step.grad_norm);
+  // A loss that is not finite does not depend on the scale.
+  step.overflowed = step.skipped && std::isfinite(step.loss) && loss_scaler_.can_halve();
   if (!step.skipped) {
     const TraceScope optimizer_scope(trace(), "optimizer");
-    model_.optimizer->step(step.lr, clip_factor(step.grad_norm, recipe_.optim.clip_grad));
+    const double clip = clip_factor(step.grad_norm, recipe_.optim.clip_grad);
+    model_.optimizer->step(step.lr, clip / step.loss_scale);
     model_.state->weights().publish();
     if (model_.routers) update_router_bias(stream_, *model_.routers, recipe_.model.moe);
     ++num_updates_;
   }
+  if (!step.skipped || step.overflowed) loss_scaler_.update(step.overflowed);
   consumed_samples_ += recipe_.data.global_batch_size;
   return step;
 }
@@ -162,7 +170,7 @@ void Trainer::log(int64_t step_number, const TrainStep& step, double step_time_s
     record.mfu_full = flops.full * record.tokens_per_s / peak_flops;
   }
   record.peak_memory_bytes = peak;
-  record.loss_scale = 1;
+  record.loss_scale = step.loss_scale;
   record.skipped = step.skipped;
   record.since_start_s = seconds_since(inputs_.process_start);
   if (model_.routers)

@@ -8,6 +8,7 @@
 #include "lib/core/clock.h"
 #include "lib/data/batch.h"
 #include "lib/nn/zigzag.h"
+#include "lib/optim/loss_scaler.h"
 #include "lib/parallel/parallelize.h"
 #include "lib/recipe/resolve.h"
 #include "lib/train/batch_buffers.h"
@@ -34,6 +35,9 @@ struct TrainStep {
   double lr;
   int stop_signal;  // that some rank was sent, 0 = none
   bool skipped;     // not finite: nothing was updated
+  // It was skipped because scaled gradients overflowed, which a smaller scale mends.
+  bool overflowed;
+  double loss_scale;  // that the step used
 };
 
 enum class EndReason { kMaxSteps, kSignal, kDiverged };
@@ -92,6 +96,7 @@ class Trainer {
   BatchBuffers buffers_;
   Tensor loss_sum_;  // [1] fp64
   int64_t tokens_per_step_;
+  LossScaler loss_scaler_;
   int64_t num_updates_ = 0;
   int64_t consumed_samples_ = 0;
   int64_t held_microbatch_ = -1;  // whose tokens are in the buffers

@@ -17,8 +17,8 @@ inline constexpr double kWeightBound = 2e-6;
 
 struct Outcome {
   std::vector<double> losses, norms;
-  LogicalTensors grads, weights;
-  std::vector<double> routing;  // the routers' totals of the last step
+  LogicalTensors grads, weights;  // grads: of the loss, whatever it was scaled by
+  std::vector<double> routing;    // the routers' totals of the last step
 };
 
 // Five steps of 24 samples, small enough to be done on one rank. A usage error where a rule is
@@ -37,6 +37,7 @@ inline Outcome train(const ResolvedRecipe& run, const RunRanks& run_ranks = run_
                    static_cast<uint64_t>(run.recipe.trainer.seed), std::vector{Part::kTrain});
   Outcome outcome;
   Assembly grads, weights;
+  float loss_scale = 1;
   on_trainers(
       run, *dataset,
       [&](Trainer& trainer, int rank) {
@@ -44,6 +45,8 @@ inline Outcome train(const ResolvedRecipe& run, const RunRanks& run_ranks = run_
           const TrainStep step = trainer.train_step();
           if (i == 0) grads.add_grads(trainer);
           if (rank != 0) continue;
+          if (i == 0) loss_scale = static_cast<float>(step.loss_scale);
+          CHECK(!step.skipped);
           outcome.losses.push_back(step.loss);
           outcome.norms.push_back(step.grad_norm);
         }
@@ -54,6 +57,8 @@ inline Outcome train(const ResolvedRecipe& run, const RunRanks& run_ranks = run_
       },
       run_ranks);
   outcome.grads = grads.take();
+  for (auto& [name, values] : outcome.grads)
+    for (float& value : values) value /= loss_scale;
   outcome.weights = weights.take();
   CHECK(drop_key_biases(outcome.grads) <= 1e-6);
   CHECK(drop_key_biases(outcome.weights) <= 1e-6);

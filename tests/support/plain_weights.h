@@ -9,9 +9,9 @@ namespace nemo::test {
 
 class PlainWeights final : public WeightProvider, public GradSink {
  public:
-  PlainWeights(Arena& arena, const ParamSet& params) {
+  PlainWeights(Arena& arena, const ParamSet& params, DType dtype = DType::kF32) {
     for (const Param& param : params.params()) {
-      weights.emplace_back(arena, DType::kF32, param.shape, MemoryCategory::kParameters, "weight");
+      weights.emplace_back(arena, dtype, param.shape, MemoryCategory::kParameters, "weight");
       grads.emplace_back(arena, DType::kF32, param.shape, MemoryCategory::kGradients, "grad");
     }
     forget_grads();

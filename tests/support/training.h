@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/functors/storage.h"
 #include "lib/launch/thread_ranks.h"
 #include "lib/model/init.h"
 #include "lib/recipe/resolve.h"
@@ -42,6 +43,14 @@ inline void on_trainers(const ResolvedRecipe& run, const Dataset& dataset,
               body(trainer, rank);
               trainer.model().state->weights().settle();
             });
+}
+
+// Element i of a contiguous tensor of fp32, bf16 or fp16.
+inline float value_at(const Tensor& tensor, int64_t i) {
+  float value = 0;
+  kernels::with_storage(tensor.dtype(),
+                        [&]<typename T>(T) { value = kernels::load(tensor.data<T>() + i); });
+  return value;
 }
 
 using LogicalTensors = std::map<std::string, std::vector<float>>;
@@ -92,7 +101,7 @@ class Assembly {
       const int64_t end =
           std::min(first + elements.numel(), part_first + part.slice.rows.size() * part_cols);
       for (int64_t i = begin; i < end; ++i)
-        add(part, i - part_first, elements.data<float>()[i - first]);
+        add(part, i - part_first, value_at(elements, i - first));
     }
   }
 

@@ -23,6 +23,7 @@
 #include "lib/core/philox.h"
 #include "lib/nn/module.h"
 #include "tests/support/plain_weights.h"
+#include "tests/support/tensors.h"
 
 namespace nemo::test {
 
@@ -36,7 +37,9 @@ class Conformance {
 
   // make(params, arena) adds the layer's parameters and builds it; x_width 0: it takes tokens.
   using Make = std::function<std::unique_ptr<Layer>(ParamSet&, Arena&)>;
-  Conformance(const Make& make, int64_t x_width);
+  // storage: of weights and activations. Values have the digits of `digits`.
+  Conformance(const Make& make, int64_t x_width, DType storage = DType::kF32,
+              DType digits = DType::kF32);
 
   // Of every router under test, in layer 0. It chooses all experts, because a choice that flips is
   // a step that differences cannot follow.
@@ -51,6 +54,9 @@ class Conformance {
   void check(int64_t expected_saved_bytes);
   // This layer recomputes what `kept` keeps.
   void check_same_bits(Conformance& kept, int64_t expected_saved_bytes);
+  // In 16 bits: what `wide`, the same in fp32, computes of the same values, within what rounding
+  // does; and the bits that the rules promise.
+  void check_against(Conformance& wide);
 
  private:
   struct Run {
@@ -71,7 +77,8 @@ class Conformance {
             .loss_weight = kLossWeight,
             .aux_loss_weight = kAuxLossWeight,
             .loss_sum = loss_sum_,
-            .routers = &routers_};
+            .routers = &routers_,
+            .activation_dtype = storage_};
   }
   // The scalar that is differentiated: sum(y * direction), or the weighted loss of a head; and the
   // weighted auxiliary losses of a router.
@@ -89,6 +96,9 @@ class Conformance {
   static constexpr float kLossWeight = 1.0f / kTokens;
   static constexpr double kAuxLossWeight = 0.5;
 
+  void check_bits(const Run& joint);
+
+  DType storage_, digits_;
   Arena arena_{Device{}, int64_t{1} << 28};
   Stream stream_{arena_, 2, detect_cpu_isa()};
   ThreadWorld world_{1, std::chrono::seconds(1)};
@@ -105,13 +115,13 @@ class Conformance {
   RouterState routers_ = make_router_state(stream_, model_with_experts());
 };
 
-inline Conformance::Conformance(const Make& make, int64_t x_width) {
+inline Conformance::Conformance(const Make& make, int64_t x_width, DType storage, DType digits)
+    : storage_(storage), digits_(digits) {
   layer_ = make(params_, arena_);
-  weights_ = std::make_unique<PlainWeights>(arena_, params_);
-  for (ParamId id = 0; id < params_.num_params(); ++id) {
-    const Tensor values = random(params_[id].shape, 100 + static_cast<uint64_t>(id), 0.5f);
-    std::memcpy(weights_->get(id).raw(), values.raw(), static_cast<size_t>(values.bytes()));
-  }
+  weights_ = std::make_unique<PlainWeights>(arena_, params_, storage);
+  for (ParamId id = 0; id < params_.num_params(); ++id)
+    kernels::convert(stream_, random(params_[id].shape, 100 + static_cast<uint64_t>(id), 0.5f),
+                     weights_->get(id));
   const auto ints = [this](const Shape& shape, int32_t modulus, uint64_t id) {
     Tensor t(arena_, DType::kI32, shape, MemoryCategory::kData, "ints");
     for (int64_t i = 0; i < t.numel(); ++i)
@@ -126,19 +136,20 @@ inline Conformance::Conformance(const Make& make, int64_t x_width) {
 }
 
 inline Tensor Conformance::random(const Shape& shape, uint64_t id, float scale) {
-  Tensor t(arena_, DType::kF32, shape, MemoryCategory::kData, "random");
-  for (int64_t i = 0; i < t.numel(); ++i)
-    t.data<float>()[i] = scale * std::ldexp(static_cast<float>(static_cast<int32_t>(
-                                                philox(9, static_cast<uint64_t>(i), id)[0])),
-                                            -30);
+  Tensor t(arena_, storage_, shape, MemoryCategory::kData, "random");
+  uint64_t i = 0;
+  for_each_element<float>(t, [&](float& x) {
+    const int32_t integer = static_cast<int32_t>(philox(9, i++, id)[0]);
+    x = rounded({scale * std::ldexp(static_cast<float>(integer), -30)}, digits_)[0];
+  });
   return t;
 }
 
 inline double Conformance::loss_of(const Tensor& y) const {
   if (!y) return item<double>(loss_sum_) * kLossWeight;
   double sum = aux_loss() * kAuxLossWeight;
-  for (int64_t i = 0; i < y.numel(); ++i)
-    sum += static_cast<double>(y.data<float>()[i]) * dy_.data<float>()[i];
+  const std::vector<double> ys = to_doubles(y), dys = to_doubles(dy_);
+  for (size_t i = 0; i < ys.size(); ++i) sum += ys[i] * dys[i];
   return sum;
 }
 
@@ -149,10 +160,7 @@ inline double Conformance::aux_loss() const {
 }
 
 inline Conformance::Run Conformance::run(bool joint, int num_backwards) {
-  const auto floats = [](const Tensor& t) {
-    return t ? std::vector<float>(t.data<float>(), t.data<float>() + t.numel())
-             : std::vector<float>();
-  };
+  const auto floats = [](const Tensor& t) { return t ? elements(t) : std::vector<float>(); };
   Run result;
   weights_->forget_grads();
   Context ctx = context();
@@ -230,6 +238,17 @@ inline void Conformance::check(int64_t expected_saved_bytes) {
   for (ParamId id = 0; id < params_.num_params(); ++id)
     check_gradient(params_[id].name, weights_->get(id), joint.dweights[static_cast<size_t>(id)]);
 
+  check_bits(joint);
+  const Run twice = run(true, 2);
+  for (size_t i = 0; i < twice.dweights.size(); ++i)
+    for (size_t j = 0; j < twice.dweights[i].size(); ++j) {
+      const float expected = 2 * joint.dweights[i][j];
+      CHECK(std::abs(twice.dweights[i][j] - expected) <= 1e-5f * (std::abs(expected) + 0.1f));
+    }
+}
+
+// The same again, and with W apart from B.
+inline void Conformance::check_bits(const Run& joint) {
   const Run again = run(true, 1);
   CHECK(again.y == joint.y);
   CHECK(again.loss == joint.loss);
@@ -240,14 +259,38 @@ inline void Conformance::check(int64_t expected_saved_bytes) {
   CHECK(split.dx == joint.dx);
   CHECK(split.dweights == joint.dweights);
 
-  const Run twice_split = run(false, 2);
-  const Run twice = run(true, 2);
-  CHECK(twice_split.dweights == twice.dweights);
-  for (size_t i = 0; i < twice.dweights.size(); ++i)
-    for (size_t j = 0; j < twice.dweights[i].size(); ++j) {
-      const float expected = 2 * joint.dweights[i][j];
-      CHECK(std::abs(twice.dweights[i][j] - expected) <= 1e-5f * (std::abs(expected) + 0.1f));
-    }
+  CHECK(run(false, 2).dweights == run(true, 2).dweights);
+}
+
+// ||a - b|| / ||b||.
+inline double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, whole = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - b[i], 2);
+    whole += std::pow(static_cast<double>(b[i]), 2);
+  }
+  return whole > 0 ? std::sqrt(difference / whole) : difference;
+}
+
+inline void Conformance::check_against(Conformance& wide) {
+  // A value passes fewer than a dozen tensors on its way through a block and back, and the
+  // independent roundings of each, of at most this, add up as their root does: to four of them. The
+  // terms of a sum over tokens may cancel, which leaves twice that.
+  const double bound = 8 * rounding(storage_);
+  const Run expected = wide.run(true, 1), joint = run(true, 1);
+  CAPTURE(to_string(storage_));
+  // A loss that is a sum over y cancels as it likes.
+  if (joint.y.empty()) CHECK(std::abs(joint.loss / expected.loss - 1) <= bound);
+  REQUIRE(joint.y.size() == expected.y.size());
+  REQUIRE(joint.dx.size() == expected.dx.size());
+  CHECK(relative_distance(joint.y, expected.y) <= bound);
+  CHECK(relative_distance(joint.dx, expected.dx) <= bound);
+  for (ParamId id = 0; id < params_.num_params(); ++id) {
+    const size_t i = static_cast<size_t>(id);
+    CAPTURE(params_[id].name);
+    CHECK(relative_distance(joint.dweights[i], expected.dweights[i]) <= bound);
+  }
+  check_bits(joint);
 }
 
 inline void Conformance::check_same_bits(Conformance& kept, int64_t expected_saved_bytes) {

@@ -115,16 +115,18 @@ struct WithBatch {
 
 template <typename MakeModule>
 void check(int64_t x_width, int64_t saved_bytes, const MakeModule& make_module) {
-  Conformance conformance(
-      [&](ParamSet& params, Arena& arena) -> std::unique_ptr<Layer> {
-        params.begin_unit("unit");
-        auto module = make_module(params, arena);
-        using Module = WithBatch<decltype(module)>;
-        return std::make_unique<LayerOf<Module>>("layer", std::vector<int>{0},
-                                                 Module{std::move(module)});
-      },
-      x_width);
-  conformance.check(saved_bytes);
+  const auto make = [&](ParamSet& params, Arena& arena) -> std::unique_ptr<Layer> {
+    params.begin_unit("unit");
+    auto module = make_module(params, arena);
+    using Module = WithBatch<decltype(module)>;
+    return std::make_unique<LayerOf<Module>>("layer", std::vector<int>{0},
+                                             Module{std::move(module)});
+  };
+  Conformance(make, x_width).check(saved_bytes);
+  for (const DType storage : {DType::kBF16, DType::kF16}) {
+    Conformance wide(make, x_width, DType::kF32, storage), narrow(make, x_width, storage, storage);
+    narrow.check_against(wide);
+  }
 }
 
 // What a block keeps beside x and y; under full recompute nothing.
@@ -134,7 +136,8 @@ struct BlockBytes {
 
 template <typename MakeBlock>
 void check_block(const BlockBytes& bytes, const MakeBlock& make_block) {
-  const auto conformance = [&](Recompute recompute) {
+  const auto conformance = [&](Recompute recompute, DType storage = DType::kF32,
+                               DType digits = DType::kF32) {
     return Conformance(
         [&](ParamSet& params, Arena& arena) -> std::unique_ptr<Layer> {
           params.begin_unit("unit");
@@ -142,12 +145,18 @@ void check_block(const BlockBytes& bytes, const MakeBlock& make_block) {
           return std::make_unique<LayerOf<decltype(block)>>("layer", std::vector<int>{0},
                                                             std::move(block), recompute);
         },
-        kHidden);
+        kHidden, storage, digits);
   };
   Conformance kept = conformance(Recompute::kNone);
   kept.check(bytes.none);
   conformance(Recompute::kSelective).check_same_bits(kept, bytes.selective);
   conformance(Recompute::kFull).check_same_bits(kept, 0);
+  for (const DType storage : {DType::kBF16, DType::kF16}) {
+    Conformance wide = conformance(Recompute::kNone, DType::kF32, storage);
+    Conformance narrow = conformance(Recompute::kNone, storage, storage);
+    narrow.check_against(wide);
+    conformance(Recompute::kFull, storage, storage).check_same_bits(narrow, 0);
+  }
 }
 
 // Bytes of fp32 tensors of these sizes, as the arena rounds them.

@@ -184,27 +184,12 @@ TEST_CASE("what cannot run yet is named, what can is not") {
        "dp_size=512)"},
       {{"trainer.devices=64", "trainer.num_nodes=8", "dp_size=512", "data.global_batch_size=1024"},
        "trainer.num_nodes: 8 cannot run yet; 1 to 4 would do (override trainer.num_nodes=8)"},
-      {{"trainer.precision=bf16-mixed", "precision.param_dtype=fp32",
-        "precision.output_dtype=fp32"},
-       "trainer.precision: bf16-mixed cannot run yet; 32 would do (override "
-       "trainer.precision=bf16-mixed)"},
-      {{"trainer.precision=bf16-mixed"},
-       "trainer.precision: bf16-mixed cannot run yet; 32 would do (override "
-       "trainer.precision=bf16-mixed)"},
       {{"trainer.accelerator=gpu", "trainer.devices=2"},
        "trainer.accelerator: cuda cannot run yet; cpu would do (override trainer.accelerator=gpu)"},
-      {{"precision.param_dtype=bf16"},
-       "precision.param_dtype: bf16 cannot run yet; fp32 would do (override "
-       "precision.param_dtype=bf16)"},
-      {{"precision.reduce_dtype=bf16"},
-       "precision.reduce_dtype: bf16 cannot run yet; fp32 would do (override "
-       "precision.reduce_dtype=bf16)"},
-      {{"precision.output_dtype=bf16"},
-       "precision.output_dtype: bf16 cannot run yet; fp32 would do (override "
-       "precision.output_dtype=bf16)"},
-      {{"precision.buffer_dtype=bf16"},
-       "precision.buffer_dtype: bf16 cannot run yet; fp32 would do (override "
-       "precision.buffer_dtype=bf16)"},
+      {{"trainer.precision=bf16-mixed", "precision.reduce_dtype=bf16"}, ""},
+      {{"trainer.precision=16-mixed"}, ""},
+      {{"trainer.precision=bf16-true", "precision.buffer_dtype=bf16"}, ""},
+      {{"precision.output_dtype=bf16"}, ""},
       {{"parallel.pp_schedule=gpipe", "data.global_batch_size=8194"},
        "parallel.pp_schedule: gpipe with 4097 micro batches in flight cannot run yet; 4096 of "
        "them, "

@@ -114,6 +114,29 @@ TEST_CASE("the predicted peak of every rank is what it reaches, to the byte") {
       }
 }
 
+TEST_CASE("the predicted peak is reached to the byte in every precision") {
+  for (const std::string model : kModels)
+    for (const std::string precision :
+         {"trainer.precision=bf16-mixed", "trainer.precision=16-mixed",
+          "trainer.precision=bf16-true",
+          "precision={reduce_dtype: bf16, output_dtype: bf16, buffer_dtype: bf16}"})
+      for (const std::string layout :
+           {"{dp_size: 1}", "{dp_size: 2}", "{tp_size: 2, sequence_parallel: true}",
+            "{cp_size: 2, cp_comm_type: a2a}", "{cp_size: 4}",
+            "{pp_size: 2, pp_layout: auto, tp_size: 2}",
+            "{dp_size: 2, sharding_strategy: FULL_SHARD, overlap_grad_reduce: true}",
+            "{dp_size: 2, distributed_optimizer: true}",
+            "{dp_size: 2, sharding_strategy: SHARD_GRAD_OP, cpu_offload: true}"}) {
+        CAPTURE(model);
+        CAPTURE(precision);
+        CAPTURE(layout);
+        check_memory(resolve_text(
+            "{}",
+            {model, "data={kind: mock, seq_length: 32, global_batch_size: 8}",
+             "trainer={max_steps: 2, threads_per_rank: 1}", precision, "parallel=" + layout}));
+      }
+}
+
 // A prediction is of experts that are chosen alike, as they are where each token chooses all.
 TEST_CASE("the predicted peak of experts in balance is what they reach, to the byte") {
   const std::string model =
