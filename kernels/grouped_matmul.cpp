@@ -54,7 +54,8 @@ void grouped_matmul_backward_input(Stream& stream, const Tensor& dy, const Tenso
   expect_grouped("grouped_matmul_backward_input", dx, dy, w, offsets);
   const Tensor wide_dy = widened(stream, dy), wide_w = widened(stream, w);
   const Tensor wide_dx = wide_result(stream, dx);
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_backward_input, wide_dy, wide_w, offsets, wide_dx);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_backward_input, wide_dy, wide_w, offsets,
+                               wide_dx);
   narrow_runs(stream, wide_dx, offsets, dx);
 }
 
@@ -64,7 +65,8 @@ void grouped_matmul_backward_weight(Stream& stream, const Tensor& dy, const Tens
   expect_grouped("grouped_matmul_backward_weight", x, dy, dw, offsets);
   expect_dtype("grouped_matmul_backward_weight", "dw", dw, DType::kF32);
   const Tensor wide_dy = widened(stream, dy), wide_x = widened(stream, x);
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_backward_weight, wide_dy, wide_x, offsets, dw, accumulate);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, grouped_matmul_backward_weight, wide_dy, wide_x, offsets, dw,
+                               accumulate);
 }
 
 }  // namespace nemo::kernels
