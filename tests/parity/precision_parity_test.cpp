@@ -66,10 +66,13 @@ void check_layout(const Layout& layout, const std::string& precision) {
   const Outcome actual =
       train(small_run(layout.model, {precision, std::string("parallel=") + layout.parallel}));
   CHECK(worst_loss_difference(alone, exact) > 0);
+  // One rank's own distance. Some dozens of independent roundings lie between a weight, the loss
+  // and its gradient, which add up as their root does.
+  const double noise = worst_difference(alone.grads, exact.grads);
+  CHECK(noise <= 8 * (precision.ends_with("bf16-mixed") ? 0x1p-8 : 0x1p-11));
   CHECK(worst_loss_difference(actual, alone) <= 2 * worst_loss_difference(alone, exact));
   CHECK(worst_norm_difference(actual, alone) <= 2 * worst_norm_difference(alone, exact));
-  CHECK(worst_difference(actual.grads, alone.grads) <=
-        2 * worst_difference(alone.grads, exact.grads));
+  CHECK(worst_difference(actual.grads, alone.grads) <= 2 * noise);
   CHECK(worst_difference(actual.weights, alone.weights) <=
         2 * worst_difference(alone.weights, exact.weights));
   if (!layout.alike) return;
