@@ -32,9 +32,9 @@ void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tens
   expect_matrix(kOp, "w", w, {n, k});
   expect_matrix(kOp, "y", y, {m, n});
   if (bias) expect(kOp, "bias", bias, expect_storage(kOp, "bias", bias), {n});
-  const Tensor wide_x = widened(stream, x), wide_w = widened(stream, w);
-  const Tensor wide_bias = widened(stream, bias), wide_y = wide_result(stream, y);
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_forward, wide_x, wide_w, wide_bias, wide_y);
+  const Tensor wide_x = widened(stream, x), wide_bias = widened(stream, bias);
+  const Tensor wide_y = wide_result(stream, y);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_forward, wide_x, w, wide_bias, wide_y);
   narrow(stream, wide_y, y);
 }
 
@@ -44,9 +44,9 @@ void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, co
   expect_matrix(kOp, "dy", dy, {m, n});
   expect_matrix(kOp, "w", w, {n, k});
   expect_matrix(kOp, "dx", dx, {m, k});
-  const Tensor wide_dy = widened(stream, dy), wide_w = widened(stream, w);
+  const Tensor wide_dy = widened(stream, dy);
   const Tensor wide_dx = wide_result(stream, dx);
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_input, wide_dy, wide_w, wide_dx);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_input, wide_dy, w, wide_dx);
   narrow(stream, wide_dx, dx);
 }
 
@@ -58,8 +58,8 @@ void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, c
   expect_matrix(kOp, "x", x, {m, k});
   expect_matrix(kOp, "dw", dw, {n, k});
   expect_dtype(kOp, "dw", dw, DType::kF32);
-  const Tensor wide_dy = widened(stream, dy), wide_x = widened(stream, x);
-  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_weight, wide_dy, wide_x, dw, accumulate);
+  const Tensor left = dy.dtype() == x.dtype() ? dy : widened(stream, dy);
+  NEMO_DISPATCH_WITH_WORKSPACE(stream, matmul_backward_weight, left, x, dw, accumulate);
 }
 
 void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool accumulate) {

@@ -4,7 +4,8 @@
 // the column that it sums over, so they are the same for any number of threads and of other rows
 // and columns.
 // Each of x, w, bias, y, dy and dx is stored as fp32, bf16 or fp16. Products and sums are in fp32,
-// for which what has 16 bits is widened in workspace.
+// for which x of forward, dy of backward_input and results in 16 bits are widened in workspace, the
+// others as they are packed.
 #pragma once
 
 #include "lib/device/stream.h"

@@ -5,6 +5,7 @@
 // would hold up b on its way to the first cache.
 #include "kernels/cpu/gemm.h"
 
+#include <type_traits>
 #include <utility>
 
 #include "kernels/cpu/tile.h"
@@ -166,6 +167,15 @@ bool is_worth_packing(const Matrix<float>& b, int64_t m, int64_t cols) {
   return m >= kMinRows || b.col != 1 || cols % kTile != 0;
 }
 
+// What lies in 16 bits is always packed.
+template <typename T>
+RightBlock right_block(const Matrix<T>& b, int64_t m, int64_t depth, int64_t cols, float* packed) {
+  if constexpr (std::is_same_v<T, float>)
+    if (!is_worth_packing(b, m, cols)) return {b.data, b.row, kTile};
+  pack_right(b, depth, cols, packed);
+  return {packed, kTile, depth * kTile};
+}
+
 // Brings a block of b into the second cache, some lines per segment.
 class Fetch {
  public:
@@ -288,11 +298,7 @@ void multiply_blocks(const Product<A, B>& p, Panels panels, float* packed_b) {
     for (int64_t part = 0; part < terms.parts; ++part) {
       const int64_t first = cols.begin(c), num_cols = cols.size(c), depth = terms.size(part);
       const Matrix<B> block = block_at(part, c);
-      RightBlock b = {packed_b, kTile, depth * kTile};
-      if (is_worth_packing(block, p.m, num_cols))
-        pack_right(block, depth, num_cols, packed_b);
-      else
-        b = {block.data, block.row, kTile};
+      const RightBlock b = right_block(block, p.m, depth, num_cols, packed_b);
       const bool last_part = part + 1 == terms.parts, last_cols = c + 1 == cols.parts;
       const int64_t next_part = last_part ? 0 : part + 1, next_c = last_part ? c + 1 : c;
       const bool last = last_part && last_cols;
@@ -348,10 +354,10 @@ template <typename A, typename B>
 void gemm_block(const Product<A, B>& product, float* scratch) {
   if (product.m == 0 || product.n == 0) return;
   float* packed_b = scratch + 2 * kPanelSize;
-  if (product.a.col == 1)
-    multiply_blocks(product, PanelsInPlace(product.a, scratch), packed_b);
-  else
-    multiply_blocks(product, PackedPanels<A>(product.a, scratch), packed_b);
+  if constexpr (std::is_same_v<A, float>)
+    if (product.a.col == 1)
+      return multiply_blocks(product, PanelsInPlace(product.a, scratch), packed_b);
+  multiply_blocks(product, PackedPanels<A>(product.a, scratch), packed_b);
 }
 
 template <typename A, typename B>
@@ -374,5 +380,9 @@ void gemm(Stream& stream, const Product<A, B>& product) {
 
 template void gemm_block(const Product<float, float>&, float*);
 template void gemm(Stream&, const Product<float, float>&);
+template void gemm(Stream&, const Product<float, BFloat16>&);
+template void gemm(Stream&, const Product<float, Float16>&);
+template void gemm(Stream&, const Product<BFloat16, BFloat16>&);
+template void gemm(Stream&, const Product<Float16, Float16>&);
 
 }  // namespace nemo::kernels::NEMO_CPU_ISA

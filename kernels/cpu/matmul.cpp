@@ -7,11 +7,21 @@
 namespace nemo::kernels::NEMO_CPU_ISA {
 namespace {
 
-Matrix<float> matrix(const Tensor& x) {
-  return {x.data<float>(), x.stride(0), x.stride(1)};
+template <typename T>
+Matrix<T> matrix(const Tensor& x) {
+  return {x.data<T>(), x.stride(0), x.stride(1)};
 }
-Matrix<float> transposed(const Tensor& x) {
-  return {x.data<float>(), x.stride(1), x.stride(0)};
+template <typename T>
+Matrix<T> transposed(const Tensor& x) {
+  return {x.data<T>(), x.stride(1), x.stride(0)};
+}
+
+template <typename A, typename B>
+void multiply_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
+                     bool accumulate) {
+  gemm(stream, Product{dw.size(0), dw.size(1), dy.size(0), transposed<A>(dy), matrix<B>(x),
+                       dw.data<float>(), dw.stride(0), accumulate ? dw.data<float>() : nullptr,
+                       dw.stride(0)});
 }
 
 // sums[n] = sum over rows [begin, end) of dy[:, n].
@@ -29,20 +39,27 @@ void sum_rows(const T* dy, int64_t stride, int64_t begin, int64_t end, int64_t n
 
 void matmul_forward(Stream& stream, const Tensor& x, const Tensor& w, const Tensor& bias,
                     const Tensor& y) {
-  gemm(stream, Product{y.size(0), y.size(1), x.size(1), matrix(x), transposed(w), y.data<float>(),
-                       y.stride(0), bias ? bias.data<float>() : nullptr});
+  with_storage(w.dtype(), [&]<typename T>(T) {
+    gemm(stream, Product{y.size(0), y.size(1), x.size(1), matrix<float>(x), transposed<T>(w),
+                         y.data<float>(), y.stride(0), bias ? bias.data<float>() : nullptr});
+  });
 }
 
 void matmul_backward_input(Stream& stream, const Tensor& dy, const Tensor& w, const Tensor& dx) {
-  gemm(stream, Product{dx.size(0), dx.size(1), dy.size(1), matrix(dy), matrix(w), dx.data<float>(),
-                       dx.stride(0)});
+  with_storage(w.dtype(), [&]<typename T>(T) {
+    gemm(stream, Product{dx.size(0), dx.size(1), dy.size(1), matrix<float>(dy), matrix<T>(w),
+                         dx.data<float>(), dx.stride(0)});
+  });
 }
 
 void matmul_backward_weight(Stream& stream, const Tensor& dy, const Tensor& x, const Tensor& dw,
                             bool accumulate) {
-  gemm(stream,
-       Product{dw.size(0), dw.size(1), dy.size(0), transposed(dy), matrix(x), dw.data<float>(),
-               dw.stride(0), accumulate ? dw.data<float>() : nullptr, dw.stride(0)});
+  with_storage(x.dtype(), [&]<typename T>(T) {
+    if (dy.dtype() == x.dtype())
+      multiply_weight<T, T>(stream, dy, x, dw, accumulate);
+    else
+      multiply_weight<float, T>(stream, dy, x, dw, accumulate);
+  });
 }
 
 void bias_backward(Stream& stream, const Tensor& dy, const Tensor& dbias, bool accumulate) {

@@ -5,7 +5,6 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/matmul.h"
-#include "kernels/widen.h"
 #include "lib/nn/tensor_parallel.h"
 
 namespace nemo {
@@ -19,8 +18,7 @@ constexpr int64_t kMinChunkRows = 64;
 }  // namespace
 
 Tensor Head::forward(Context& ctx, const MicroBatch& batch, const Tensor& x, Saved& saved) const {
-  // Once for all chunks.
-  const Tensor weight = kernels::widened(ctx.stream, ctx.weights.get(table_.weight));
+  const Tensor weight = ctx.weights.get(table_.weight);
   const Tensor normed = norm_.forward(ctx, x, saved.norm);
   const int64_t rows = normed.size(0);
   const int64_t spread = batch.num_tokens() / rows;
