@@ -93,11 +93,13 @@ TEST_CASE("layouts in 16 bits are as near to one rank as that is to fp32") {
 }
 
 TEST_CASE("every precision gives the same bits twice") {
+  size_t num_runs = 0;
   for (const char* precision :
        {"trainer.precision=bf16-mixed", "trainer.precision=16-mixed", "trainer.precision=bf16-true",
         "precision={reduce_dtype: bf16, output_dtype: bf16, buffer_dtype: bf16}"})
     for (const char* parallel :
          {"{dp_size: 1}", "{tp_size: 2, pp_size: 2, dp_size: 2, sharding_strategy: FULL_SHARD}"}) {
+      if (left_out(++num_runs, 4)) continue;
       CAPTURE(precision);
       CAPTURE(parallel);
       const ResolvedRecipe run =
