@@ -3,8 +3,6 @@
 #include <map>
 #include <utility>
 
-#include "lib/core/error.h"
-
 namespace nemo {
 namespace {
 

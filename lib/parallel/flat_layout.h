@@ -53,7 +53,6 @@ class FlatLayout {
     FlatPiece piece;
   };
   const Place& place(ParamId id) const { return places_[static_cast<size_t>(id)]; }
-  int num_params() const { return static_cast<int>(places_.size()); }
 
  private:
   void add_kind(const ParamSet& params, bool experts, int64_t num_shards, double bucket_bytes);
